@@ -161,7 +161,7 @@ class Request:
     """The TLS context for wss; None = the system's certificates, with the host's name checked."""
     proxy: str | None = "env"
     """ "env" = as the environment says, None = no proxy, or a URL: http, https, socks5 or socks5h."""
-    extra: Mapping[str, Any] = MappingProxyType({})
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """What `resolve` learnt beside the URL: an interval, a ticket's id. For plugins; the core does not read it."""
     attempt: Attempt = FIRST_ATTEMPT
 

@@ -1,0 +1,148 @@
+"""One attempt, phase by phase: resolve, admit, authenticate, dial, establish. Each has its own deadline but `admit`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .asking import ask_async
+from .errors import ConnectError, ConnectTimeout, LibwsError, PluginFailed
+from .events import Connecting
+from .secret import public_url
+from .session import LiveSession
+from .types import Attempt, Request
+from .url import url_problem
+from .verdicts import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .plugins import Hook
+    from .supervisor import Supervisor
+
+CONNECTION = ("start", "write", "pause", "resume", "close", "abort")
+"""What a dialer's answer must have."""
+
+
+class AttemptRun:
+    """Runs the phases of one attempt for a supervisor.
+
+    Afterwards `phase` and `request` say how far it got.
+    """
+
+    def __init__(self, supervisor: Supervisor, attempt: Attempt, request: Request, *, resolve: bool) -> None:
+        self._supervisor = supervisor
+        self._resolve = resolve
+        self.attempt = attempt
+        self.request = replace(request, attempt=attempt)
+        self.phase = "resolve"
+        self.session: LiveSession | None = None
+
+    async def run(self) -> LiveSession:
+        """Go through the phases; gives the session whose last `establish` has just ended.
+
+        Raises:
+            LibwsError: it failed; nothing is left open.
+        """
+        supervisor, hooks = self._supervisor, self._supervisor.plan.hooks
+        if self._resolve:
+            self._enter("resolve")
+            async with self._deadline():
+                await self._fold(hooks["resolve"], "resolve")
+        self._enter("admit")
+        for hook in hooks["admit"]:
+            await ask_async(hook, "admit", self.request)
+        self._enter("authenticate")
+        async with self._deadline():
+            await self._fold(hooks["authenticate"], "authenticate")
+            self._enter("dial")
+            connection = await self._dial(hooks["dial"])
+        try:
+            self.session = session = LiveSession(supervisor, self.request, self.attempt, connection)
+        except BaseException:
+            connection.abort()
+            raise
+        supervisor.sessions.add(session)
+        try:
+            self._enter("establish")
+            async with self._deadline() as scope:
+                session.scope = scope
+                session.start()
+                for hook in hooks["establish"]:
+                    if session.error is not None:
+                        raise session.error
+                    await ask_async(hook, "establish", session)
+                if session.error is not None:
+                    raise session.error
+            return session
+        except BaseException as error:
+            lost = session.error
+            self._give_up(session, error)
+            if lost is not None and isinstance(error, Exception):
+                raise lost from lost.__cause__  # the connection's own end, not what it made of the hook
+            raise
+        finally:
+            session.scope = None
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self._supervisor.emit(Connecting(phase), self.attempt)
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[asyncio.Timeout]:
+        """`open_timeout` for a phase; only this deadline's own end becomes a ConnectTimeout."""
+        supervisor = self._supervisor
+        try:
+            async with asyncio.timeout(supervisor.open_timeout) as scope:
+                yield scope
+        except TimeoutError as error:
+            if isinstance(error, LibwsError) or not scope.expired():
+                raise
+            raise self._timed_out() from None
+
+    def _timed_out(self) -> ConnectTimeout:
+        timeout = ConnectTimeout(
+            f"{public_url(self.request.url)}: {self.phase} did not end within {self._supervisor.open_timeout:g} s"
+        )
+        timeout.phase = self.phase
+        return timeout
+
+    async def _fold(self, hooks: tuple[Hook, ...], name: str) -> None:
+        for hook in hooks:
+            answer = await ask_async(hook, name, self.request)
+            if answer is None:
+                continue
+            if not isinstance(answer, Request):
+                raise PluginFailed(
+                    f"plugin {hook.plugin!r} answered {name} with {type(answer).__name__}, not a Request"
+                )
+            if problem := url_problem(answer.url):
+                raise PluginFailed(f"plugin {hook.plugin!r} answered {name} with a bad URL: {problem}")
+            self.request = replace(answer, attempt=self.attempt)
+
+    async def _dial(self, hooks: tuple[Hook, ...]) -> Any:
+        for hook in hooks:
+            connection = await ask_async(hook, "dial", self.request)
+            if connection is None:
+                continue
+            missing = [name for name in CONNECTION if not callable(getattr(connection, name, None))]
+            if missing:
+                kind = type(connection).__name__
+                raise PluginFailed(
+                    f"plugin {hook.plugin!r} answered dial with {kind}, which has no {', '.join(missing)}"
+                )
+            return connection
+        scheme = self.request.url.partition(":")[0]
+        asked = ", ".join(repr(hook.plugin) for hook in hooks)
+        raise ConnectError(f"no dialer takes the URL scheme {scheme!r}; asked: {asked}", verdict=Verdict.FATAL)
+
+    def _give_up(self, session: LiveSession, error: BaseException) -> None:
+        """End the connection of an attempt that failed in establish: politely, if the peer can still hear it."""
+        if session.error is not None:
+            return
+        if isinstance(error, LibwsError) and not isinstance(error, ConnectTimeout):
+            session.fail(error, code=1000)
+        else:
+            session.fail(error if isinstance(error, LibwsError) else ConnectError("the attempt was given up"))

@@ -1,0 +1,110 @@
+"""From connections to the user: one stream, one generation after the other, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .errors import LibwsError, PluginFailed
+from .events import Gap
+from .handlers import MessageHandlers, Own
+from .inbox import Inbox
+from .stages import NamedStage, compose
+from .types import Message
+
+if TYPE_CHECKING:
+    from .session import LiveSession
+
+
+class Delivery:
+    """Where messages go when they leave their connection: the stages of `deliver`, then a handler or the inbox.
+
+    Connections stand in line in the order in which they became ready. The oldest delivers directly; the others hold
+    back what arrives, within the inbox's bounds, until all before them have ended and delivered their last.
+    """
+
+    def __init__(self, messages: int, size: int, own: Own, emit: Callable[[Gap], object]) -> None:
+        self.inbox = Inbox(messages, size, self._has_room)
+        self.handlers = MessageHandlers(own, self.inbox)
+        self.received = 0
+        self.finishing = False
+        """It is over: what is held back goes to the inbox, whatever its size."""
+        self.line: list[LiveSession] = []
+        self.deliver: Callable[[Message], object] = self._to_inbox
+        """Takes a data message of the oldest connection."""
+        self.put: Callable[[Message], object] = self._to_inbox
+        """Takes a message for the user, past the stages."""
+        self._stages: list[NamedStage] = []
+        self._emit = emit
+        self._advancing = False
+
+    def use(self, stages: list[NamedStage]) -> None:
+        """Put these stages before the user."""
+        self._stages = stages
+        self.route()
+
+    def route(self) -> None:
+        """Compose the way of a message anew: a handler came or went."""
+        self.put = self.handlers.route(self._to_inbox, self._count)
+        self.deliver = compose(self._stages, self.put, self._mark, self._stage_failed)
+        for session in self.line:
+            session.rewire()
+
+    @property
+    def has_room(self) -> bool:
+        """More may be delivered now."""
+        return not self.inbox.full or self.handlers.plain or self.finishing
+
+    def join(self, session: LiveSession) -> None:
+        """A connection became ready."""
+        self.line.append(session)
+
+    def advance(self) -> None:
+        """Let the oldest connection deliver, and the next one when that has ended and delivered its last."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self.line:
+                oldest = self.line[0]
+                oldest.flow()
+                if oldest.error is None or not oldest.delivered:
+                    return
+                del self.line[0]
+        finally:
+            self._advancing = False
+
+    def finish(self, error: LibwsError | None) -> None:
+        """Nothing more will come."""
+        self.finishing = True
+        self.advance()
+        self.inbox.finish(error)
+
+    def _to_inbox(self, message: Message) -> None:
+        self.received += 1
+        inbox = self.inbox
+        inbox.admit(message)
+        inbox.put(message)
+        if inbox.full and self.line:
+            self.line[0].pause()
+
+    def _count(self) -> None:
+        self.received += 1
+
+    def _has_room(self) -> None:
+        self.advance()
+        for session in self.line:
+            if not self.inbox.full:
+                session.resume()
+
+    def _mark(self, gap: Gap) -> None:
+        self._emit(gap)
+        self.inbox.put(gap)
+
+    def _stage_failed(self, plugin: str, error: Exception) -> None:
+        if not isinstance(error, LibwsError):
+            cause = error
+            error = PluginFailed(f"plugin {plugin!r} failed in deliver: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        if self.line:
+            self.line[0].fail(error)

@@ -1,0 +1,175 @@
+"""Users' functions that are called with messages and events, plain or async."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .events import Event
+from .inbox import Inbox
+from .types import Message
+
+logger = logging.getLogger("libws")
+
+MAX_EVENTS = 1_000
+"""Events that may wait for a slow async handler; the oldest one goes first, with a warning."""
+
+Own = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Calling it gives a coroutine."""
+    call = getattr(type(handler), "__call__", None)
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
+class MessageHandlers:
+    """The handlers of `on_message`.
+
+    Plain ones only: they are called as the messages come. With an async one among them all are called by one task,
+    which takes from the inbox message after message, so that a slow handler slows the server.
+    """
+
+    def __init__(self, own: Own, inbox: Inbox) -> None:
+        self._own = own
+        self._inbox = inbox
+        self._handlers: list[Callable[[Message], Any]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._running = False
+
+    def __bool__(self) -> bool:
+        return bool(self._handlers)
+
+    @property
+    def plain(self) -> bool:
+        """There are handlers, and all are plain."""
+        return bool(self._handlers) and not any(is_async(handler) for handler in self._handlers)
+
+    def add(self, handler: Callable[[Message], Any]) -> Callable[[], None]:
+        """Add a handler; gives a function that removes it."""
+        if not callable(handler):
+            raise TypeError(f"on_message takes a function, not {type(handler).__name__}")
+        self._handlers = [*self._handlers, handler]
+        self._follow()
+
+        def remove() -> None:
+            self._handlers = [each for each in self._handlers if each is not handler]
+            self._follow()
+
+        return remove
+
+    def start(self) -> None:
+        """The client opens: there is a loop now."""
+        self._running = True
+        self._follow()
+
+    def route(self, to_inbox: Callable[[Message], object], count: Callable[[], object]) -> Callable[[Message], object]:
+        """Where a message goes: straight to plain handlers, else into the inbox."""
+        if not self.plain:
+            return to_inbox
+        handlers = tuple(self._handlers)
+
+        def direct(message: Message) -> None:
+            count()
+            for handler in handlers:
+                try:
+                    handler(message)
+                except Exception:
+                    logger.exception("a message handler failed: %r", handler)
+
+        return direct
+
+    def _follow(self) -> None:
+        """Hand over what waits in the inbox, and keep the task that async handlers need."""
+        wanted = bool(self._handlers) and not self.plain
+        if wanted and self._running and self._task is None:
+            self._task = self._own(self._consume())
+        elif not wanted and self._task is not None:
+            self._task.cancel()
+            self._task = None
+        while self.plain and (message := self._inbox.take()) is not None:
+            assert isinstance(message, Message)
+            for handler in self._handlers:
+                try:
+                    handler(message)
+                except Exception:
+                    logger.exception("a message handler failed: %r", handler)
+
+    async def _consume(self) -> None:
+        while not (self._inbox.finished and not len(self._inbox)):
+            try:
+                message = await self._inbox.get()
+            except Exception:
+                return  # the end of the client, which others tell
+            for handler in self._handlers:
+                try:
+                    result = handler(message)  # type: ignore[arg-type]
+                    if inspect.isawaitable(result):
+                        await result
+                except Exception:
+                    logger.exception("a message handler failed: %r", handler)
+
+
+class _EventHandler:
+    """One handler of `on`; an async one is called by a task that lives while events wait."""
+
+    def __init__(self, event: type[Event], handler: Callable[[Any], Any], own: Own) -> None:
+        self.event = event
+        self._handler = handler
+        self._own = own
+        self._is_async = is_async(handler)
+        self._waiting: deque[Event] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def tell(self, event: Event) -> None:
+        if not self._is_async:
+            try:
+                self._handler(event)
+            except Exception:
+                logger.exception("an event handler failed: %r", self._handler)
+            return
+        if len(self._waiting) >= MAX_EVENTS:
+            self._waiting.popleft()
+            logger.warning("an event handler is too slow, an event is dropped: %r", self._handler)
+        self._waiting.append(event)
+        if self._task is None or self._task.done():
+            self._task = self._own(self._work())
+
+    async def _work(self) -> None:
+        while self._waiting:
+            try:
+                await self._handler(self._waiting.popleft())
+            except Exception:
+                logger.exception("an event handler failed: %r", self._handler)
+
+
+class EventHandlers:
+    """The handlers of `on`."""
+
+    def __init__(self, own: Own) -> None:
+        self._own = own
+        self._handlers: list[_EventHandler] = []
+
+    def add(self, event: type[Event], handler: Callable[[Any], Any]) -> Callable[[], None]:
+        """Add a handler; gives a function that removes it."""
+        if not (isinstance(event, type) and issubclass(event, Event)):
+            raise TypeError(f"client.on takes an event class, such as Connected, not {event!r}")
+        if not callable(handler):
+            raise TypeError(f"client.on takes a function, not {type(handler).__name__}")
+        entry = _EventHandler(event, handler, self._own)
+        self._handlers = [*self._handlers, entry]
+
+        def remove() -> None:
+            self._handlers = [each for each in self._handlers if each is not entry]
+
+        return remove
+
+    def tell(self, event: Event) -> None:
+        """Call every handler of this event's class."""
+        for handler in self._handlers:
+            if isinstance(event, handler.event):
+                handler.tell(event)

@@ -1,0 +1,119 @@
+"""What arrived and waits to be read: bounded by messages and bytes, in order, nothing dropped.
+
+At the high mark the connection is told to stop reading its socket, so a slow reader slows the server; at half of it
+reading goes on. An empty inbox admits one message of any size. Sizes are counted as `len(message.data)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from .errors import ClientClosed, LibwsError
+from .events import Gap
+from .types import Message
+
+
+class Inbox:
+    """A bounded queue with one reader.
+
+    Args:
+        messages: the high mark, in messages.
+        size: the high mark, in bytes.
+        low: called when there is room again after `full` was True.
+    """
+
+    def __init__(self, messages: int, size: int, low: Callable[[], None]) -> None:
+        self.max_messages = messages
+        self.max_size = size
+        self.count = 0
+        """Messages waiting, also those that a connection holds back until its turn comes."""
+        self.size = 0
+        self.full = False
+        """Above the high mark, and not yet below the low one."""
+        self.error: LibwsError | None = None
+        self.finished = False
+        self._low = low
+        self._items: deque[Message | Gap] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def admit(self, message: Message) -> None:
+        """Count a message that is put, or held back to be put later."""
+        self.count += 1
+        self.size += len(message.data)
+        if self.count >= self.max_messages or self.size >= self.max_size:
+            self.full = True
+
+    def dismiss(self, message: Message) -> None:
+        """Count a message that is gone."""
+        self.count -= 1
+        self.size -= len(message.data)
+        if self.full and self.count <= self.max_messages // 2 and self.size <= self.max_size // 2:
+            self.full = False
+            self._low()
+
+    def put(self, item: Message | Gap) -> None:
+        """Add a message, which `admit` counts, or a marker, which costs nothing."""
+        self._items.append(item)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def finish(self, error: LibwsError | None) -> None:
+        """Nothing more will come: readers get what is there, then the end."""
+        self.finished, self.error = True, error
+        self.wake()
+
+    def wake(self) -> None:
+        """Let a waiting reader look again."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def take(self, markers: bool = False) -> Message | Gap | None:
+        """The next message (or marker) that is there, None if there is none."""
+        items = self._items
+        while items:
+            item = items.popleft()
+            if type(item) is Gap:
+                if markers:
+                    return item
+                continue
+            assert isinstance(item, Message)
+            self.dismiss(item)
+            return item
+        return None
+
+    async def get(self, markers: bool = False) -> Message | Gap:
+        """Wait for the next message (or marker).
+
+        Raises:
+            ClientClosed: the client was closed and everything is read.
+            LibwsError: the client failed with this error and everything is read.
+            RuntimeError: another task is waiting.
+        """
+        while True:
+            item = self.take(markers)
+            if item is not None:
+                return item
+            if self.finished:
+                raise self.error or ClientClosed("the client was closed")
+            if self._waiter is not None:
+                raise RuntimeError("another task is reading from this client; one reader at a time")
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            try:
+                await waiter
+            finally:
+                if self._waiter is waiter:
+                    self._waiter = None
+
+    @property
+    def waiting(self) -> bool:
+        """A task waits for a message."""
+        return self._waiter is not None

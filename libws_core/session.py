@@ -1,0 +1,548 @@
+"""One live connection: what plugins see as `Session`, and what the client performs on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import chance
+from .asking import ask
+from .errors import KeepAliveTimeout, LibwsError, PluginFailed
+from .events import Event, Gap
+from .match import matcher
+from .outbound import Outbound, OutgoingFunction, Ticket
+from .pauses import Pauses
+from .stages import compose_incoming
+from .types import Attempt, Connection, Kind, Message, Request, Sending
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+
+class _Ping:
+    """A ping on its way: the pong proves that the peer has read everything written before it."""
+
+    __slots__ = ("future", "mark", "sent_at")
+
+    def __init__(self, future: asyncio.Future[float] | None, sent_at: float) -> None:
+        self.future = future
+        self.sent_at = sent_at
+        self.mark = -1
+        """Users' messages written before it; -1 while it is not written itself."""
+
+
+class LiveSession:
+    """Implements `Session` for one connection, from its first byte to its last.
+
+    What arrives goes to `_sink`: until READY it waits for `recv`, in a move it waits until the older connection has
+    delivered its last, else it goes straight to the client.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_head",
+        "_held",
+        "_held_size",
+        "_last_data",
+        "_last_seen",
+        "_linger",
+        "_loop",
+        "_objects",
+        "_pauses",
+        "_pings",
+        "_proven",
+        "_proving",
+        "_sees_bytes",
+        "_sink",
+        "_supervisor",
+        "_unproven",
+        "_waiters",
+        "attempt",
+        "connection",
+        "error",
+        "gone",
+        "outbound",
+        "ready",
+        "request",
+        "response_headers",
+        "scope",
+        "shown",
+        "subprotocol",
+        "tasks",
+        "written",
+    )
+
+    def __init__(self, supervisor: Supervisor, request: Request, attempt: Attempt, connection: Connection) -> None:
+        self._supervisor = supervisor
+        self._loop = asyncio.get_running_loop()
+        self.request = request
+        self.attempt = attempt
+        self.connection = connection
+        self.subprotocol = connection.subprotocol
+        self.response_headers = connection.headers
+        self.ready = False
+        self._head = False
+        self.error: LibwsError | None = None
+        """Why it is over; None while it lives."""
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Ends when the socket is closed."""
+        self.scope: asyncio.Timeout | None = None
+        """Establish's deadline."""
+        self.shown = False
+        """A message for the user has arrived."""
+        self.written = 0
+        """Users' messages written."""
+        self._proven = 0
+        self._proving = False
+        self._closing = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._unproven: deque[tuple[int, Sending]] = deque()
+        self._pings: dict[bytes, _Ping] = {}
+        self._objects: dict[Any, Any] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """What runs until it ends."""
+        self._waiters: list[tuple[Callable[[Message], Any] | None, asyncio.Future[Message]]] = []
+        self._held: deque[Message | Gap] = deque()
+        self._held_size = 0
+        self._pauses = Pauses()
+        now = self._loop.time()
+        self._sees_bytes = isinstance(getattr(connection, "received", None), float)
+        self._last_seen = self._last_data = now
+        self._sink: Callable[[Message], object] = self._pend
+        functions = [
+            OutgoingFunction(hook.plugin, function)
+            for hook in supervisor.plan.hooks["outgoing"]
+            if (function := ask(hook, "outgoing", self)) is not None
+        ]
+        self.outbound = Outbound(connection, functions, self._was_written, self.fail)
+
+    def start(self) -> None:
+        """Compose the stages and let the connection push."""
+        stages = [
+            (hook.plugin, stage)
+            for hook in reversed(self._supervisor.plan.hooks["incoming"])
+            if (stage := ask(hook, "incoming", self)) is not None
+        ]
+        receive = compose_incoming(stages, self._on_data, self._on_control, self.mark, self._stage_failed)
+        self.connection.start(receive, self._ended)
+
+    # What plugins see
+
+    @property
+    def idle(self) -> float:
+        """Seconds since any byte arrived; stands still while we have paused reading."""
+        return self._pauses.since(self._seen(), self._loop.time())
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since an application message arrived; stands still while we have paused reading."""
+        return self._pauses.since(self._last_data, self._loop.time())
+
+    def send(self, message: Message | Sending) -> Awaitable[None]:
+        """Queue a message ahead of users' ones."""
+        if isinstance(message, Sending):
+            return self.outbound.put(Ticket(message.message, message, mine=True))
+        if not isinstance(message, Message):
+            raise TypeError(f"session.send takes a Message or a Sending, not {type(message).__name__}")
+        return self.outbound.put(Ticket(message, None, mine=True))
+
+    async def recv(self, match: Any = None) -> Message:
+        """Take the first data message that matches; only within `establish`."""
+        if self.ready:
+            raise RuntimeError("session.recv is for establish; a READY connection's messages are the user's")
+        if self.error is not None:
+            raise self.error
+        test = None if match is None else matcher(match)
+        for place, item in enumerate(self._held):
+            if isinstance(item, Message) and _matches(test, item):
+                del self._held[place]
+                self._held_size -= len(item.data)
+                self._after_take()
+                return item
+        future: asyncio.Future[Message] = self._loop.create_future()
+        waiter = (test, future)
+        self._waiters.append(waiter)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._held.appendleft(future.result())  # it was handed over, and nobody is there to take it
+                self._held_size += len(future.result().data)
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    async def ping(self, timeout: float = 20) -> float:
+        """Send a ping frame and wait for its pong; gives the round trip in seconds."""
+        if self.error is not None:
+            raise self.error
+        start = self._loop.time()
+        future: asyncio.Future[float] = self._loop.create_future()
+        payload = self._send_ping(_Ping(future, start))
+        deadline = start + timeout - self._pauses.total(start)
+        try:
+            while True:
+                now = self._loop.time()
+                left = deadline + self._pauses.total(now) - now
+                if left <= 0 and not self._pauses.paused:
+                    raise KeepAliveTimeout(f"no pong within {timeout:g} s", initiator="local")
+                try:
+                    async with asyncio.timeout(max(left, 0.05 if self._pauses.paused else 0.0)):
+                        return await asyncio.shield(future)
+                except TimeoutError:
+                    continue
+        finally:
+            self._pings.pop(payload, None)
+            future.cancel()
+
+    def state(self, make: Callable[[], Any]) -> Any:
+        """This connection's own object of that class."""
+        try:
+            return self._objects[make]
+        except KeyError:
+            made = self._objects[make] = make()
+            return made
+
+    def plugin(self, which: Any) -> Any:
+        """The client's instance of a plugin."""
+        return self._supervisor.plan.plugin(which)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine until the connection ends."""
+        return self.run(coroutine, f"what {getattr(coroutine, '__qualname__', 'a plugin')} does")
+
+    def extend(self, seconds: float) -> None:
+        """Move establish's deadline."""
+        if self.scope is not None and self.error is None and not self.scope.expired():
+            self.scope.reschedule(self._loop.time() + seconds)
+
+    def fail(self, error: LibwsError, code: int | None = None) -> None:
+        """End the connection with this verdict."""
+        if self.error is not None:
+            return
+        if not isinstance(error, LibwsError):
+            raise TypeError(f"session.fail takes a LibwsError, not {type(error).__name__}")
+        if code is None or self.gone.done():
+            self._over(error)
+            self.connection.abort()
+        else:
+            self.close(code)
+            self._over(error)
+            self._linger = self._loop.call_later(self._supervisor.close_timeout, self.connection.abort)
+
+    def reopen(
+        self,
+        why: str,
+        request: Request | None = None,
+        order: Literal["make-first", "break-first"] = "make-first",
+        overlap: float = 10,
+        settle: float = 0,
+    ) -> Awaitable[bool | LibwsError]:
+        """Move to a new connection."""
+        return self._supervisor.reopen(self, why, request, order, overlap, settle)
+
+    def emit(self, what: Any) -> None:
+        """An event to observers, a Message into the inbox, a Gap to both."""
+        if isinstance(what, Gap):
+            self.mark(what)
+        elif isinstance(what, Event):
+            self._supervisor.emit(what, self.attempt)
+        elif isinstance(what, Message):
+            self._supervisor.delivery.put(what)
+        else:
+            raise TypeError(f"session.emit takes an event or a Message, not {type(what).__name__}")
+
+    # What the client performs
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
+        """Own a task until the connection ends; `what` it is, for the text of a failure."""
+        if self.error is not None:
+            coroutine.close()
+            raise self.error
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self.tasks.discard(task)
+            if task.cancelled() or (error := task.exception()) is None or self.error is not None:
+                return
+            if not isinstance(error, LibwsError):
+                cause = error
+                error = PluginFailed(f"{what} failed: {type(cause).__name__}: {cause}")
+                error.__cause__ = cause
+            self.fail(error)
+
+        task = self._loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(done)
+        return task
+
+    def become_ready(self) -> None:
+        """The last establish has ended: what waited is now the user's."""
+        self.ready = True
+        inbox = self._supervisor.delivery.inbox
+        for item in self._held:
+            if isinstance(item, Message):
+                inbox.admit(item)
+                self.shown = True
+        self._sink = self._hold
+        if inbox.full:
+            self.pause()
+        elif self._pauses.paused:
+            self.resume()
+
+    def flow(self) -> None:
+        """This is the oldest connection: deliver what was held back, as far as there is room, then directly."""
+        self._head = True
+        delivery, held = self._supervisor.delivery, self._held
+        while held and delivery.has_room:
+            item = held.popleft()
+            if isinstance(item, Gap):
+                delivery.inbox.put(item)
+            else:
+                delivery.inbox.dismiss(item)
+                delivery.deliver(item)
+        if held:
+            self.pause()
+        elif self.error is None:
+            self._sink = delivery.deliver
+            if delivery.has_room:
+                self.resume()
+
+    @property
+    def delivered(self) -> bool:
+        """Nothing is held back any more."""
+        return not self._held
+
+    def write_now(self, message: Message) -> bool:
+        """Write a user's message, if nothing stands in its way."""
+        if not self.outbound.open_to:
+            return False
+        self.connection.write(message)
+        self.written += 1
+        return True
+
+    def pause(self) -> None:
+        """Stop reading; the clocks that blame the peer stand still."""
+        if not self._pauses.paused and not self.gone.done():
+            self._pauses.begin(self._loop.time(), self._seen(), self._last_data)
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._pauses.paused:
+            self._pauses.end(self._loop.time())
+            self.connection.resume()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
+        self._closing = True
+        message = self.outbound.close_message(Message.close(code, reason))
+        self.connection.close(message.code or code, message.reason)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Users' messages written since the last proof."""
+        return self.written - self._proven
+
+    @property
+    def paused_total(self) -> float:
+        """Seconds that we have not been reading, in all."""
+        return self._pauses.total(self._loop.time())
+
+    def take_unproven(self) -> list[Sending]:
+        """The confirmed messages whose proof will not come, in order."""
+        unproven = [sending for _, sending in self._unproven if sending.proof is not None and not sending.proof.done()]
+        self._unproven.clear()
+        return unproven
+
+    def mark(self, gap: Gap) -> None:
+        """A Gap: an event at once, a marker in its place."""
+        self._supervisor.emit(gap, self.attempt)
+        self.place(gap)
+
+    def place(self, gap: Gap) -> None:
+        """Put a marker in its place among the messages."""
+        if self._head and not self._held:
+            self._supervisor.delivery.inbox.put(gap)
+        else:
+            self._held.append(gap)
+
+    def place_first(self, gap: Gap) -> None:
+        """Put a marker before everything that this connection brought."""
+        self._held.appendleft(gap)
+
+    def rewire(self) -> None:
+        """Where the client delivers has changed."""
+        if self._head and not self._held and self.error is None:
+            self._sink = self._supervisor.delivery.deliver
+
+    # What the connection tells
+
+    def _on_data(self, message: Message) -> None:
+        self._last_data = self.connection.received if self._sees_bytes else self._loop.time()  # type: ignore[attr-defined]
+        self._sink(message)
+
+    def _on_control(self, message: Message) -> None:
+        self._last_seen = self._loop.time()
+        if message.kind is Kind.PONG:
+            self._pong(message.data)
+
+    def _pend(self, message: Message) -> None:
+        for waiter in self._waiters:
+            test, future = waiter
+            if future.done():
+                continue
+            try:
+                found = _matches(test, message)
+            except Exception as error:
+                self._waiters.remove(waiter)
+                future.set_exception(error)
+                continue
+            if found:
+                self._waiters.remove(waiter)
+                future.set_result(message)
+                self.touch()
+                return
+        self._held.append(message)
+        self._held_size += len(message.data)
+        inbox = self._supervisor.delivery.inbox
+        if len(self._held) >= inbox.max_messages or self._held_size >= inbox.max_size:
+            self.pause()
+
+    def _hold(self, message: Message) -> None:
+        self._held.append(message)
+        inbox = self._supervisor.delivery.inbox
+        inbox.admit(message)
+        if inbox.full:
+            self.pause()
+        if not self.shown:
+            self.shown = True
+            self._supervisor.session_shown(self)
+
+    def _after_take(self) -> None:
+        self.touch()
+        inbox = self._supervisor.delivery.inbox
+        if len(self._held) <= inbox.max_messages // 2 and self._held_size <= inbox.max_size // 2:
+            self.resume()
+
+    def touch(self) -> None:
+        """Progress in establish: its deadline begins anew."""
+        self.extend(self._supervisor.open_timeout)
+
+    def _stage_failed(self, plugin: str, error: Exception) -> None:
+        if not isinstance(error, LibwsError):
+            cause = error
+            error = PluginFailed(f"plugin {plugin!r} failed in incoming: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        self.fail(error)
+
+    def _was_written(self, ticket: Ticket) -> None:
+        message, sending = ticket.message, ticket.sending
+        if sending is not None or not ticket.mine:
+            self.written += 1
+            self._supervisor.sent += 1
+            if sending is not None and sending.confirm:
+                if sending.proof is None or sending.proof.done():
+                    sending.proof = self._loop.create_future()
+                while self._unproven and (old := self._unproven[0][1].proof) is not None and old.done():
+                    self._unproven.popleft()
+                self._unproven.append((self.written, sending))
+                self._prove_soon()
+        elif message.kind is Kind.PING and (ping := self._pings.get(message.data)) is not None:
+            ping.mark = self.written
+        if not self.ready:
+            self.touch()
+
+    def _send_ping(self, ping: _Ping) -> bytes:
+        payload = chance.token(8)
+        self._pings[payload] = ping
+        self.outbound.put(Ticket(Message.ping(payload), None, mine=True))
+        return payload
+
+    def _prove_soon(self) -> None:
+        """One ping behind all confirmed messages of this loop turn; the next when its pong is back."""
+        if not self._proving:
+            self._proving = True
+            self._loop.call_soon(self._prove)
+
+    def _prove(self) -> None:
+        if self.error is None:
+            self._send_ping(_Ping(None, self._loop.time()))
+
+    def _pong(self, payload: bytes) -> None:
+        ping = self._pings.get(payload)
+        if ping is None:
+            return
+        now = self._loop.time()
+        self._supervisor.latency = now - ping.sent_at
+        for key in list(self._pings):  # a peer may answer the latest ping only: RFC 6455 section 5.5.3
+            earlier = self._pings.pop(key)
+            if earlier.future is None:
+                self._proving = False
+            elif not earlier.future.done():
+                earlier.future.set_result(now - earlier.sent_at)
+            if earlier is ping:
+                break
+        self._prove_up_to(ping.mark)
+        if self._unproven and not self._proving:
+            self._prove_soon()
+
+    def _prove_up_to(self, mark: int) -> None:
+        self._proven = max(self._proven, mark)
+        while self._unproven and self._unproven[0][0] <= self._proven:
+            proof = self._unproven.popleft()[1].proof
+            if proof is not None and not proof.done():
+                proof.set_result(None)
+
+    def _ended(self, error: LibwsError) -> None:
+        if self.gone.done():
+            return
+        if self._linger is not None:
+            self._linger.cancel()
+        self._pauses.end(self._loop.time())
+        self.gone.set_result(None)
+        if self._closing and error.initiator == "local" and error.code not in (None, 1006):
+            self._prove_up_to(self.written)  # our close was answered: the peer has read everything before it
+        if self.error is None:
+            self._over(error)
+        self._supervisor.session_gone(self)
+
+    def _over(self, error: LibwsError) -> None:
+        """This is why it ends: nothing more arrives, nothing more is written, nothing more runs."""
+        self.error = error
+        if error.attempt is None:
+            error.attempt, error.generation = self.attempt, self.attempt.generation
+        if error.phase is None:
+            error.phase = "ready" if self.ready else "establish"
+        self._sink = _ignore
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits gets it; nobody may be there
+        self._waiters.clear()
+        for ping in self._pings.values():
+            if ping.future is not None and not ping.future.done():
+                ping.future.set_exception(error)
+                ping.future.exception()
+        self._pings.clear()
+        for task in tuple(self.tasks):
+            task.cancel()
+        left = self.outbound.end()
+        if self.scope is not None and not self.scope.expired():
+            self.scope.reschedule(self._loop.time())
+        self._supervisor.session_over(self, error, left)
+
+    def _seen(self) -> float:
+        if self._sees_bytes:
+            return self.connection.received  # type: ignore[attr-defined, no-any-return]
+        return max(self._last_seen, self._last_data)
+
+
+def _matches(test: Callable[[Message], Any] | None, message: Message) -> bool:
+    return test is None or test(message) is not None
+
+
+def _ignore(_: Message) -> None:
+    """The sink of a connection that is over."""

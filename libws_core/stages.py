@@ -1,0 +1,93 @@
+"""Stages composed into one call: plain closures, made once a connection, with nothing left to decide per message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .events import Gap
+from .types import Control, Kind, Message, Stage
+
+TEXT, BINARY = Kind.TEXT, Kind.BINARY
+
+Sink = Callable[[Message], object]
+Mark = Callable[[Gap], object]
+Failed = Callable[[str, Exception], object]
+"""Told the plugin's name and what its stage raised."""
+
+
+class NamedStage(NamedTuple):
+    """A stage and whose it is."""
+
+    plugin: str
+    stage: Stage
+
+
+def compose(stages: Sequence[NamedStage], sink: Sink, mark: Mark, failed: Failed) -> Sink:
+    """One function that puts a message through the stages, the first given first; what comes out goes to `sink`.
+
+    A Gap that stands among several messages passes the other stages by and goes to `mark`.
+    """
+    for named in reversed(stages):
+        sink = _through(named, sink, mark, failed)
+    return sink
+
+
+def compose_incoming(
+    stages: Sequence[tuple[str, Stage | Control]], data: Sink, control: Sink, mark: Mark, failed: Failed
+) -> Sink:
+    """What a connection delivers to.
+
+    Data messages pass the plain stages and end in `data`. All others are shown to `control` first, then pass the plain
+    stages and the `Control` ones; data that a stage makes of them ends in `data` too.
+    """
+    plain = [NamedStage(plugin, stage) for plugin, stage in stages if not isinstance(stage, Control)]
+    every = [NamedStage(plugin, stage.stage if isinstance(stage, Control) else stage) for plugin, stage in stages]
+
+    def left_over(message: Message) -> None:
+        if message.kind is TEXT or message.kind is BINARY:
+            data(message)
+
+    on_data, on_control = compose(plain, data, mark, failed), compose(every, left_over, mark, failed)
+
+    def receive(message: Message) -> None:
+        kind = message.kind
+        if kind is TEXT or kind is BINARY:
+            on_data(message)
+        else:
+            control(message)
+            on_control(message)
+
+    return receive
+
+
+def _through(named: NamedStage, following: Sink, mark: Mark, failed: Failed) -> Sink:
+    plugin, stage = named
+
+    def run(message: Message) -> None:
+        try:
+            result = stage(message)
+        except Exception as error:
+            failed(plugin, error)
+            return
+        if type(result) is Message:
+            following(result)
+        elif result is not None:
+            spread(result)
+
+    def spread(several: Any) -> None:
+        try:
+            items = (several,) if isinstance(several, Message) else tuple(several)
+            for item in items:
+                if not isinstance(item, (Message, Gap)):
+                    raise TypeError(f"a stage gives Messages and Gaps, not {type(item).__name__}")
+        except Exception as error:
+            failed(plugin, error)
+            return
+        for item in items:
+            if isinstance(item, Gap):
+                mark(item)
+            else:
+                following(item)
+
+    return run

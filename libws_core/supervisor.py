@@ -1,0 +1,459 @@
+"""The supervisor: performs what the machine decides, and owns every connection, timer and task of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import clock
+from .asking import ask, hook_failed
+from .attempt import AttemptRun
+from .closing import close_within
+from .errors import ClientClosed, ConnectionClosed, LibwsError, NotReady, PluginFailed
+from .events import Dropped, Event, Gap, Reconnected, Retrying
+from .handlers import EventHandlers
+from .machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, State, Wait, Watch
+from .outbound import Ticket
+from .secret import public_url
+from .sender import Sender
+from .session import LiveSession
+from .types import Attempt, Failure, Request, Stop
+from .verdicts import Verdict
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+    from .plugins import Hook, Plan
+
+logger = logging.getLogger("libws")
+
+
+class _Move:
+    """A move under way, as `Session.reopen` asked for it."""
+
+    __slots__ = ("overlap", "request", "result", "settle", "timer")
+
+    def __init__(self, request: Request | None, overlap: float, settle: float) -> None:
+        self.request = request
+        self.overlap = overlap
+        self.settle = settle
+        self.result: asyncio.Future[bool | LibwsError] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Supervisor:
+    """Tells the machine what happens and performs its actions, in order.
+
+    Args:
+        plan: who answers which hook.
+        request: what every attempt begins from.
+        healthy_after: seconds in READY after which a connection counts as a success.
+        open_timeout: seconds a phase may take.
+        close_timeout: seconds a closing handshake may take.
+        name: for logs; the URL if None.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        request: Request,
+        *,
+        healthy_after: float,
+        open_timeout: float,
+        close_timeout: float,
+        name: str | None,
+    ) -> None:
+        self.plan = plan
+        self.request = request
+        self.open_timeout = open_timeout
+        self.close_timeout = close_timeout
+        self.name = name
+        self.machine = Machine(healthy_after)
+        self.sender = Sender(self)
+        self.events = EventHandlers(self.own)
+        self.delivery: Delivery
+        self.sessions: set[LiveSession] = set()
+        """Every connection whose socket is not closed yet."""
+        self.target: LiveSession | None = None
+        """The connection that carries users' messages; None while not ready."""
+        self.opened = False
+        """It was READY once."""
+        self.error: LibwsError | None = None
+        """What ended the client."""
+        self.latency: float | None = None
+        self.sent = self.dropped = self.reconnects = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._actions: deque[Action] = deque()
+        self._performing = False
+        self._attempt: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._move: _Move | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wakers: set[asyncio.Future[None]] = set()
+
+    @property
+    def label(self) -> str:
+        """What logs call this client."""
+        return self.name or public_url(self.request.url)
+
+    @property
+    def over(self) -> bool:
+        """The client has ended."""
+        return self.machine.state in (State.CLOSED, State.FAILED)
+
+    @property
+    def ending(self) -> bool:
+        """The client has ended or is about to."""
+        return self.machine.state in (State.CLOSING, State.CLOSED, State.FAILED)
+
+    # What the user asks
+
+    async def open(self) -> None:
+        """Connect; returns at the first READY."""
+        actions = self.machine.open()
+        self._loop = asyncio.get_running_loop()
+        self.delivery.handlers.start()
+        self.perform(actions)
+        try:
+            await self.until(lambda: self.opened or self.over)
+        except asyncio.CancelledError:
+            await self.abandon()
+            raise
+        if not self.opened:
+            raise self.error or ClientClosed("the client was closed while it was opening")
+
+    async def close(self, code: int, reason: str) -> None:
+        """Drain and close, within `close_timeout`."""
+        if self.machine.state is State.CLOSING:
+            await self.until(lambda: self.over)
+            return
+        self.perform(self.machine.close())
+        if self.over:
+            return
+        try:
+            await self._shut(code, reason)
+        except asyncio.CancelledError:
+            await self.abandon()
+            raise
+        self.perform(self.machine.closed())
+        await self._settle(patience=self.close_timeout)
+
+    async def abandon(self) -> None:
+        """End at once: our own task is being cancelled, and nothing may be left behind."""
+        self.perform(self.machine.close())
+        for session in tuple(self.sessions):
+            session.connection.abort()
+        self.perform(self.machine.closed())
+        await self._settle(patience=0.0)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at whenever the machine has done something."""
+        while not true():
+            waker = asyncio.get_running_loop().create_future()
+            self._wakers.add(waker)
+            try:
+                await waker
+            finally:
+                self._wakers.discard(waker)
+
+    # What sessions and attempts tell
+
+    def emit(self, event: Event, attempt: Attempt | None) -> None:
+        """Stamp an event and show it to plugins and handlers."""
+        stamps: dict[str, float] = {"monotonic": asyncio.get_running_loop().time(), "wall": clock.wall()}
+        if attempt is not None:
+            stamps |= {"attempt": attempt.number, "generation": attempt.generation}
+        for name, value in stamps.items():
+            if not getattr(event, name):
+                object.__setattr__(event, name, value)  # ours until it is shown
+        if isinstance(event, Dropped):
+            self.dropped += event.count
+        elif isinstance(event, Reconnected):
+            self.reconnects += 1
+        elif isinstance(event, Retrying):
+            logger.warning("%s: %s; next attempt in %.3g s", self.label, event.error, event.delay)
+        for hook in self.plan.hooks["observe"]:
+            try:
+                hook.call(event)
+            except Exception:
+                logger.exception("plugin %r failed in observe", hook.plugin)
+        self.events.tell(event)
+
+    def session_over(self, session: LiveSession, error: LibwsError, unwritten: list[Ticket]) -> None:
+        """A connection has ended, whatever ended it; `unwritten` are the users' messages that it leaves."""
+        if session is self.target:
+            self.target = None
+        if not session.ready:
+            return  # its attempt tells
+        machine, number = self.machine, session.attempt.number
+        if machine.state is State.CLOSING:
+            if isinstance(error, ConnectionClosed) and error.initiator != "local":
+                error = error.but(initiator="local")  # we were closing it, whatever came first
+        elif machine.retiring is None or machine.retiring.number != number:
+            error = self._adapt(error, session.request)
+        self.perform(machine.lost(number, error, session.request, session.unconfirmed, self._loop.time()))
+        self.sender.lost(session, unwritten)
+        self.delivery.advance()
+
+    def session_gone(self, session: LiveSession) -> None:
+        """A connection's socket is closed."""
+        self.sessions.discard(session)
+
+    def session_shown(self, session: LiveSession) -> None:
+        """A connection that does not deliver yet has its first message for the user."""
+        self._carries(session.attempt.number)
+
+    def reopen(
+        self, session: LiveSession, why: str, request: Request | None, order: str, overlap: float, settle: float
+    ) -> Awaitable[bool | LibwsError]:
+        """A plugin asks for a move."""
+        if order not in ("make-first", "break-first"):
+            raise ValueError(f"order is 'make-first' or 'break-first', not {order!r}")
+        if self._move is not None:
+            return self._move.result
+        move = _Move(request, overlap, settle)
+        if session is not self.target or self.machine.state is not State.READY:
+            move.result.set_result(NotReady("only the READY connection can be moved"))
+            return move.result
+        self._move = move
+        logger.info("%s: moving to a new connection: %s", self.label, why)
+        self.perform(self.machine.reopen(order, self._loop.time()))
+        return move.result
+
+    # Performing
+
+    def perform(self, actions: list[Action]) -> None:
+        """Perform actions in order; what happens meanwhile queues up behind them."""
+        self._actions.extend(actions)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._actions:
+                self._act(self._actions.popleft())
+        finally:
+            self._performing = False
+        for waker in self._wakers:
+            if not waker.done():
+                waker.set_result(None)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Emit(event, attempt, fields):
+                self._tell(event, attempt, fields)
+            case Begin(attempt):
+                self._begin(attempt)
+            case Ask(failure):
+                self._ask_reconnect(failure)
+            case Wait(delay):
+                self._timer = self._loop.call_later(delay, self._due)
+            case Carry(number):
+                self._carry(number)
+            case Watch(number):
+                self._watch(number)
+            case Retire(number):
+                self._retire(number)
+            case Moved(result):
+                self._moved(result)
+            case Finish(error):
+                self._finish(error)
+
+    def _tell(self, kind: type[Event], attempt: Attempt | None, fields: dict[str, Any]) -> None:
+        if kind is not Gap:
+            self.emit(kind(**fields), attempt)
+            return
+        assert attempt is not None
+        offset = clock.wall() - self._loop.time()
+        gap = Gap(fields["why"], attempt.generation, fields["since"] + offset, fields["until"] + offset)
+        self.emit(gap, attempt)
+        session = self._find(attempt.number)
+        if session is not None:
+            session.place_first(gap)
+
+    def _begin(self, attempt: Attempt) -> None:
+        if self.machine.current is None:
+            for session in tuple(self.sessions):  # one that does not answer our close: two at once are enough
+                session.connection.abort()
+        request = self._move.request if attempt.why == "move" and self._move is not None else None
+        run = AttemptRun(self, attempt, request or self.request, resolve=request is None)
+        self._attempt = self.own(self._make_attempt(run))
+
+    async def _make_attempt(self, run: AttemptRun) -> None:
+        number = run.attempt.number
+        try:
+            session = await run.run()
+        except Exception as cause:
+            error = cause if isinstance(cause, LibwsError) else _broken(cause)
+            if error.phase is None:
+                error.phase = run.phase
+            if error.attempt is None:
+                error.attempt, error.generation = run.attempt, run.attempt.generation
+            error = self._adapt(error, run.request)
+            self.perform(self.machine.failed(number, error, run.phase, run.request, self._loop.time()))
+            return
+        session.become_ready()
+        self.delivery.join(session)
+        self.perform(self.machine.ready(number, self._loop.time()))
+        self.delivery.advance()
+        for hook in self.plan.hooks["keep_alive"]:
+            self._keep_alive(hook, session)
+
+    def _keep_alive(self, hook: Hook, session: LiveSession) -> None:
+        if session.error is not None:
+            return
+        try:
+            watch = ask(hook, "keep_alive", session)
+            if watch is not None:
+                session.run(_awaiting(watch), f"plugin {hook.plugin!r} in keep_alive")
+        except LibwsError as error:
+            session.fail(error)
+
+    def _adapt(self, error: LibwsError, request: Request) -> LibwsError:
+        """What the error means, as the first plugin that knows says."""
+        for hook in self.plan.hooks["adapt_error"]:
+            better: Any
+            try:
+                better = ask(hook, "adapt_error", error, request)
+                if better is not None and not isinstance(better, LibwsError):
+                    better = PluginFailed(
+                        f"plugin {hook.plugin!r} answered adapt_error with {type(better).__name__}, not a LibwsError"
+                    )
+            except LibwsError as failure:
+                better = failure if isinstance(failure, PluginFailed) else hook_failed(hook, "adapt_error", failure)
+            if better is None:
+                continue
+            for name in ("phase", "attempt", "generation"):
+                if getattr(better, name) is None:
+                    setattr(better, name, getattr(error, name))
+            if better is not error and better.__cause__ is None and type(better) is not type(error):
+                better.__cause__ = error
+            return better  # type: ignore[no-any-return]
+        return error
+
+    def _ask_reconnect(self, failure: Failure) -> None:
+        hooks = self.plan.hooks["reconnect"]
+        decision: float | Stop | None = None
+        for hook in hooks:
+            try:
+                decision = ask(hook, "reconnect", failure)
+                if not (decision is None or isinstance(decision, Stop) or _is_delay(decision)):
+                    raise PluginFailed(
+                        f"plugin {hook.plugin!r} answered reconnect with {decision!r}: neither seconds nor STOP"
+                    )
+            except LibwsError as error:
+                broken = error if isinstance(error, PluginFailed) else hook_failed(hook, "reconnect", error)
+                self.perform(self.machine.broken(broken))
+                return
+            if decision is not None:
+                break
+        self.perform(self.machine.answer(decision, asked=bool(hooks)))
+
+    def _due(self) -> None:
+        self._timer = None
+        self.perform(self.machine.due())
+
+    def _carry(self, number: int) -> None:
+        old, new = self.target, self._find(number)
+        self.target, self.opened = new, True
+        if old is not None and new is not None:
+            for ticket in old.outbound.hand_over():
+                new.outbound.put(ticket)
+
+    def _watch(self, number: int) -> None:
+        session, move = self._find(number), self._move
+        if session is None or move is None:
+            return
+        if session.shown:
+            self._carries(number)
+        else:
+            move.timer = self._loop.call_later(move.overlap, self._carries, number)
+
+    def _carries(self, number: int) -> None:
+        self.perform(self.machine.carries(number, self._loop.time()))
+
+    def _retire(self, number: int) -> None:
+        session, move = self._find(number), self._move
+        if session is not None:
+            settle = move.settle if move is not None and self.machine.current is not None else 0.0
+            self.own(self._close_retired(session, settle))
+
+    async def _close_retired(self, session: LiveSession, settle: float) -> None:
+        if settle:
+            await asyncio.wait((session.gone,), timeout=settle)
+        await close_within(session, 1000, "", self.close_timeout)
+
+    def _moved(self, result: Literal[True] | LibwsError) -> None:
+        move, self._move = self._move, None
+        if move is not None:
+            if move.timer is not None:
+                move.timer.cancel()
+            if not move.result.done():
+                move.result.set_result(result)
+
+    def _finish(self, error: LibwsError | None) -> None:
+        self.error = error
+        self._stop_attempting()
+        self.sender.end()
+        end = error if error is not None else ClientClosed("the client was closed")
+        for session in tuple(self.sessions):
+            session.fail(end)
+            session.connection.abort()
+        self.delivery.finish(error)
+
+    # Ending
+
+    async def _shut(self, code: int, reason: str) -> None:
+        deadline = self._loop.time() + self.close_timeout
+        self._stop_attempting()
+        if self.target is None:
+            self.sender.end()
+        self.target = None
+        closing = [close_within(session, code, reason, self.close_timeout, deadline) for session in self.sessions]
+        if closing:
+            await asyncio.gather(*closing)
+
+    def _stop_attempting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._attempt is not None and self._attempt is not asyncio.current_task():
+            self._attempt.cancel()
+
+    async def _settle(self, patience: float) -> None:
+        """Wait for our tasks; those that take longer than `patience` are cancelled."""
+        me = asyncio.current_task()
+        tasks = {task for task in self._tasks if task is not me and not task.done()}
+        for session in self.sessions:
+            tasks |= {task for task in session.tasks if task is not me}
+        if tasks and patience:
+            _, tasks = await asyncio.wait(tasks, timeout=patience)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.close_timeout)
+
+    def own(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of ours, for which `close` waits."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _find(self, number: int) -> LiveSession | None:
+        return next((session for session in self.sessions if session.attempt.number == number), None)
+
+
+def _broken(cause: Exception) -> LibwsError:
+    """An exception of the core itself: never expected, and never a client that hangs."""
+    error = LibwsError(f"libws failed: {type(cause).__name__}: {cause}", verdict=Verdict.FATAL)
+    error.fault, error.__cause__ = "local", cause
+    return error
+
+
+def _is_delay(decision: object) -> bool:
+    return isinstance(decision, (int, float)) and not isinstance(decision, bool) and 0 <= decision < float("inf")
+
+
+async def _awaiting(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
