@@ -47,7 +47,7 @@ class Sender:
 
     def lost(self, session: LiveSession, unwritten: list[Ticket]) -> None:
         """A connection ended: what it left goes out again in order, or its sender learns what became of it."""
-        for sending in session.take_unproven():
+        for sending in session.proofs.take_unproven():
             self._proof_lost(sending)
         for ticket in unwritten:
             self._place_again(ticket)

@@ -7,30 +7,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import chance
 from .asking import ask
 from .errors import KeepAliveTimeout, LibwsError, PluginFailed
 from .events import Event, Gap
 from .match import matcher
 from .outbound import Outbound, OutgoingFunction, Ticket
 from .pauses import Pauses
+from .proofs import Proofs
 from .stages import compose_incoming
 from .types import Attempt, Connection, Kind, Message, Request, Sending
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
-
-class _Ping:
-    """A ping on its way: the pong proves that the peer has read everything written before it."""
-
-    __slots__ = ("future", "mark", "sent_at")
-
-    def __init__(self, future: asyncio.Future[float] | None, sent_at: float) -> None:
-        self.future = future
-        self.sent_at = sent_at
-        self.mark = -1
-        """Users' messages written before it; -1 while it is not written itself."""
+PAUSED_LOOK = 0.05
+"""Seconds between two looks at a ping's deadline while we are not reading."""
 
 
 class LiveSession:
@@ -51,19 +42,16 @@ class LiveSession:
         "_loop",
         "_objects",
         "_pauses",
-        "_pings",
-        "_proven",
-        "_proving",
         "_sees_bytes",
         "_sink",
         "_supervisor",
-        "_unproven",
         "_waiters",
         "attempt",
         "connection",
         "error",
         "gone",
         "outbound",
+        "proofs",
         "ready",
         "request",
         "response_headers",
@@ -71,7 +59,6 @@ class LiveSession:
         "shown",
         "subprotocol",
         "tasks",
-        "written",
     )
 
     def __init__(self, supervisor: Supervisor, request: Request, attempt: Attempt, connection: Connection) -> None:
@@ -92,14 +79,8 @@ class LiveSession:
         """Establish's deadline."""
         self.shown = False
         """A message for the user has arrived."""
-        self.written = 0
-        """Users' messages written."""
-        self._proven = 0
-        self._proving = False
         self._closing = False
         self._linger: asyncio.TimerHandle | None = None
-        self._unproven: deque[tuple[int, Sending]] = deque()
-        self._pings: dict[bytes, _Ping] = {}
         self._objects: dict[Any, Any] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         """What runs until it ends."""
@@ -117,6 +98,7 @@ class LiveSession:
             if (function := ask(hook, "outgoing", self)) is not None
         ]
         self.outbound = Outbound(connection, functions, self._was_written, self.fail)
+        self.proofs = Proofs(self.send)
 
     def start(self) -> None:
         """Compose the stages and let the connection push."""
@@ -181,21 +163,20 @@ class LiveSession:
             raise self.error
         start = self._loop.time()
         future: asyncio.Future[float] = self._loop.create_future()
-        payload = self._send_ping(_Ping(future, start))
+        payload = self.proofs.ping(future)
         deadline = start + timeout - self._pauses.total(start)
         try:
-            while True:
+            while not future.done():
                 now = self._loop.time()
                 left = deadline + self._pauses.total(now) - now
-                if left <= 0 and not self._pauses.paused:
+                if self._pauses.paused:
+                    left = max(left, PAUSED_LOOK)
+                elif left <= 0:
                     raise KeepAliveTimeout(f"no pong within {timeout:g} s", initiator="local")
-                try:
-                    async with asyncio.timeout(max(left, 0.05 if self._pauses.paused else 0.0)):
-                        return await asyncio.shield(future)
-                except TimeoutError:
-                    continue
+                await asyncio.wait((future,), timeout=left)
+            return future.result()
         finally:
-            self._pings.pop(payload, None)
+            self.proofs.forget(payload)
             future.cancel()
 
     def state(self, make: Callable[[], Any]) -> Any:
@@ -320,7 +301,7 @@ class LiveSession:
         if not self.outbound.open_to:
             return False
         self.connection.write(message)
-        self.written += 1
+        self.proofs.written += 1
         return True
 
     def pause(self) -> None:
@@ -342,20 +323,9 @@ class LiveSession:
         self.connection.close(message.code or code, message.reason)
 
     @property
-    def unconfirmed(self) -> int:
-        """Users' messages written since the last proof."""
-        return self.written - self._proven
-
-    @property
     def paused_total(self) -> float:
         """Seconds that we have not been reading, in all."""
         return self._pauses.total(self._loop.time())
-
-    def take_unproven(self) -> list[Sending]:
-        """The confirmed messages whose proof will not come, in order."""
-        unproven = [sending for _, sending in self._unproven if sending.proof is not None and not sending.proof.done()]
-        self._unproven.clear()
-        return unproven
 
     def mark(self, gap: Gap) -> None:
         """A Gap: an event at once, a marker in its place."""
@@ -387,7 +357,9 @@ class LiveSession:
     def _on_control(self, message: Message) -> None:
         self._last_seen = self._loop.time()
         if message.kind is Kind.PONG:
-            self._pong(message.data)
+            round_trip = self.proofs.pong(message.data)
+            if round_trip is not None:
+                self._supervisor.latency = round_trip
 
     def _pend(self, message: Message) -> None:
         for waiter in self._waiters:
@@ -439,62 +411,13 @@ class LiveSession:
         self.fail(error)
 
     def _was_written(self, ticket: Ticket) -> None:
-        message, sending = ticket.message, ticket.sending
-        if sending is not None or not ticket.mine:
-            self.written += 1
+        if ticket.sending is not None or not ticket.mine:
             self._supervisor.sent += 1
-            if sending is not None and sending.confirm:
-                if sending.proof is None or sending.proof.done():
-                    sending.proof = self._loop.create_future()
-                while self._unproven and (old := self._unproven[0][1].proof) is not None and old.done():
-                    self._unproven.popleft()
-                self._unproven.append((self.written, sending))
-                self._prove_soon()
-        elif message.kind is Kind.PING and (ping := self._pings.get(message.data)) is not None:
-            ping.mark = self.written
+            self.proofs.wrote(ticket.sending)
+        elif ticket.message.kind is Kind.PING:
+            self.proofs.wrote_ping(ticket.message.data)
         if not self.ready:
             self.touch()
-
-    def _send_ping(self, ping: _Ping) -> bytes:
-        payload = chance.token(8)
-        self._pings[payload] = ping
-        self.outbound.put(Ticket(Message.ping(payload), None, mine=True))
-        return payload
-
-    def _prove_soon(self) -> None:
-        """One ping behind all confirmed messages of this loop turn; the next when its pong is back."""
-        if not self._proving:
-            self._proving = True
-            self._loop.call_soon(self._prove)
-
-    def _prove(self) -> None:
-        if self.error is None:
-            self._send_ping(_Ping(None, self._loop.time()))
-
-    def _pong(self, payload: bytes) -> None:
-        ping = self._pings.get(payload)
-        if ping is None:
-            return
-        now = self._loop.time()
-        self._supervisor.latency = now - ping.sent_at
-        for key in list(self._pings):  # a peer may answer the latest ping only: RFC 6455 section 5.5.3
-            earlier = self._pings.pop(key)
-            if earlier.future is None:
-                self._proving = False
-            elif not earlier.future.done():
-                earlier.future.set_result(now - earlier.sent_at)
-            if earlier is ping:
-                break
-        self._prove_up_to(ping.mark)
-        if self._unproven and not self._proving:
-            self._prove_soon()
-
-    def _prove_up_to(self, mark: int) -> None:
-        self._proven = max(self._proven, mark)
-        while self._unproven and self._unproven[0][0] <= self._proven:
-            proof = self._unproven.popleft()[1].proof
-            if proof is not None and not proof.done():
-                proof.set_result(None)
 
     def _ended(self, error: LibwsError) -> None:
         if self.gone.done():
@@ -504,7 +427,7 @@ class LiveSession:
         self._pauses.end(self._loop.time())
         self.gone.set_result(None)
         if self._closing and error.initiator == "local" and error.code not in (None, 1006):
-            self._prove_up_to(self.written)  # our close was answered: the peer has read everything before it
+            self.proofs.prove(self.proofs.written)  # our close was answered: the peer has read everything before it
         if self.error is None:
             self._over(error)
         self._supervisor.session_gone(self)
@@ -522,11 +445,7 @@ class LiveSession:
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody may be there
         self._waiters.clear()
-        for ping in self._pings.values():
-            if ping.future is not None and not ping.future.done():
-                ping.future.set_exception(error)
-                ping.future.exception()
-        self._pings.clear()
+        self.proofs.end(error)
         for task in tuple(self.tasks):
             task.cancel()
         left = self.outbound.end()

@@ -193,7 +193,7 @@ class Supervisor:
                 error = error.but(initiator="local")  # we were closing it, whatever came first
         elif machine.retiring is None or machine.retiring.number != number:
             error = self._adapt(error, session.request)
-        self.perform(machine.lost(number, error, session.request, session.unconfirmed, self._loop.time()))
+        self.perform(machine.lost(number, error, session.request, session.proofs.unconfirmed, self._loop.time()))
         self.sender.lost(session, unwritten)
         self.delivery.advance()
 

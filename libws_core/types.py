@@ -174,7 +174,8 @@ class Request:
         return f"Request({public_url(self.url)!r}, headers={self.headers!r}, attempt={self.attempt.number})"
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """What `reconnect` decides about."""
 
     error: LibwsError
