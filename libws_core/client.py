@@ -17,7 +17,6 @@ from .events import Event, Gap
 from .headers import Headers
 from .inbox import Inbox
 from .machine import State
-from .plugins import assemble
 from .sender import PROOF_TIMEOUT
 from .stages import NamedStage
 from .supervisor import Supervisor
@@ -90,6 +89,8 @@ class Client:
         name: str | None = None,
         _profile: tuple[str, Mapping[str, Mapping[str, Any]]] | None = None,
     ) -> None:
+        from .plugins import assemble  # late: pluggy and its like load when a client is assembled
+
         problems: list[Problem] = []
         request = base_request(url, headers, subprotocols, origin, user_agent, ssl, proxy, problems)
         problems += limits(

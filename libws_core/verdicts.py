@@ -5,7 +5,6 @@ HTTP statuses follow RFC 9110 section 15, close codes RFC 6455 section 7.4 and t
 
 from __future__ import annotations
 
-import email.utils
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -89,6 +88,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])
+    import email.utils  # late: it takes as long to load as all of this package, and few servers send dates
+
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except ValueError:
