@@ -1,0 +1,158 @@
+"""From plugins in order to the tuples of callables that the core asks. pluggy reads and checks the hooks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pluggy import PluginManager, PluginValidationError
+
+from . import __version__, hookspecs
+from .report import Report, closest
+
+
+class Hook(NamedTuple):
+    """One plugin's answer to one hook."""
+
+    plugin: str
+    """The plugin's name."""
+    call: Callable[..., Any]
+    """Takes the hook's arguments positionally, in the order of its specification."""
+
+    def __repr__(self) -> str:
+        return f"Hook({self.plugin!r})"  # a bound method would show the plugin's fields
+
+
+class Implementation(NamedTuple):
+    """A method that is marked as an answer to a hook."""
+
+    attribute: str
+    options: Mapping[str, Any]
+    """What `@hookimpl(...)` was told."""
+
+
+class _Manager(PluginManager):
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        # No hook has such a name, and looking at all of them is most of the time that an assembly takes.
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
+def new_manager() -> PluginManager:
+    """A pluggy manager that knows the hooks of the core. It takes part of a millisecond; use it and drop it."""
+    manager = _Manager("libws")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def hooks_of(plugin: Any, manager: PluginManager) -> dict[str, Implementation]:
+    """The hooks that a plugin, or a plugin's class, says it implements."""
+    found = {}
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is not None:
+            found[options.get("specname") or attribute] = Implementation(attribute, {**options})
+    return found
+
+
+def brings_others(plugin: Any) -> bool:
+    """Whether a plugin, or the objects of a plugin's class, may have `uses`. Evaluates no property."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    own = getattr(plugin, "__dict__", {})
+    return hasattr(cls, "uses") or "uses" in own or "uses" in getattr(cls, "__dataclass_fields__", ())
+
+
+def flaws_of(plugin: Any, manager: PluginManager, distribution: str | None = None) -> list[tuple[str, str]]:
+    """Text and cure for whatever keeps the core from calling a plugin's hooks."""
+    found = hooks_of(plugin, manager)
+    if not found and not brings_others(plugin):
+        return [(f"{type(plugin).__name__} answers no hook", "mark its methods with @hookimpl")]
+    flaws: list[tuple[str, str]] = []
+    for hook, (attribute, options) in found.items():
+        caller = getattr(manager.hook, hook, None)
+        if caller is not None:
+            flaws += _flaws_of(hook, getattr(plugin, attribute), options, caller.spec.argnames)
+        elif not options.get("optionalhook"):
+            meant = closest(hook, vars(manager.hook))
+            text = f"implements {hook!r}, which libws-core {__version__} does not have"
+            cure = f"did you mean {meant!r}?" if meant else "try: pip install -U libws-core"
+            flaws.append((f"{distribution} {text}" if distribution else text, cure))
+    return flaws
+
+
+def _flaws_of(
+    hook: str, function: Callable[..., Any], options: Mapping[str, Any], arguments: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    strange = [
+        repr(taker.name)
+        for taker in _takers(function)
+        if taker.name not in arguments
+        and taker.default is taker.empty
+        and taker.kind not in (taker.VAR_POSITIONAL, taker.VAR_KEYWORD)
+    ]
+    if options.get("wrapper") or options.get("hookwrapper"):
+        yield f"{hook!r} is a wrapper, which the core does not call", "make it a plain @hookimpl"
+    elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        yield f"{hook!r} is a generator, which is no answer", "write return, not yield"
+    elif inspect.iscoroutinefunction(function) and hook not in hookspecs.ASYNC:
+        yield f"{hook!r} is async, but must be a plain function", "write def, not async def"
+    elif strange:
+        yield f"{hook!r} takes {', '.join(strange)}, which it is not given", f"it gets {', '.join(arguments)}"
+
+
+def bind(plugins: Iterable[tuple[str, Any, str | None]], report: Report) -> Mapping[str, tuple[Hook, ...]]:
+    """Ask every plugin for its hooks, refuse what the core cannot call, and say who is asked in which order.
+
+    Args:
+        plugins: name, object and distribution of each, in order.
+
+    Returns:
+        Every hook of the core with its answers: `tryfirst` ones in front, `trylast` ones behind, otherwise in order.
+    """
+    manager = new_manager()
+    specs = {name: caller.spec.argnames for name, caller in vars(manager.hook).items()}
+    places: dict[str, int] = {}
+    for name, plugin, distribution in plugins:
+        places[name] = len(places)
+        flaws = flaws_of(plugin, manager, distribution)
+        for text, cure in flaws:
+            report.plugin(name, text, cure)
+        if flaws:
+            continue
+        try:
+            manager.register(plugin, name)
+        except PluginValidationError as error:
+            report.plugin(name, " ".join(str(error).split()))
+        except ValueError:
+            report.plugin(name, "is equal to another plugin", "write @dataclass(eq=False)")
+    hooks = {}
+    for hook, arguments in specs.items():
+        # pluggy reverses those of the same rank among themselves, so the list's order is restored here.
+        ranked = sorted(
+            getattr(manager.hook, hook).get_hookimpls(),
+            key=lambda impl: (impl.trylast - impl.tryfirst, places[impl.plugin_name]),
+        )
+        hooks[hook] = tuple(Hook(impl.plugin_name, positional(impl.function, arguments)) for impl in ranked)
+    return hooks
+
+
+def _takers(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+def positional(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
+    """A callable that takes `arguments` in this order and hands on those that `function` takes, by their names."""
+    takers = _takers(function)
+    if [taker.name for taker in takers if taker.kind is not taker.KEYWORD_ONLY] == [*arguments]:
+        return function
+    named = [taker.name for taker in takers if taker.kind in (taker.POSITIONAL_ONLY, taker.POSITIONAL_OR_KEYWORD)]
+    if any(taker.kind is taker.VAR_POSITIONAL for taker in takers) and named == [*arguments[: len(named)]]:
+        return function
+    by_name = [taker.name for taker in takers if taker.kind is taker.KEYWORD_ONLY and taker.name in arguments]
+    by_place = [arguments.index(name) for name in named if name in arguments]
+
+    def call(*given: Any) -> Any:
+        rest = {name: given[arguments.index(name)] for name in by_name}
+        return function(*[given[place] for place in by_place], **rest)
+
+    return call
