@@ -114,7 +114,7 @@ class Ping:
             due = loop.time() + interval
             try:
                 if idle:
-                    await self._ask_theKeepAliveTimeout(session, interval, timeout)
+                    await self._ask_the_silent(session, interval, timeout)
                 else:
                     await self._ask(session, timeout)
             except KeepAliveTimeout as error:
@@ -152,7 +152,7 @@ class Ping:
                 raise KeepAliveTimeout(f"no answer to our ping message within {timeout:g} s")
             await asyncio.wait([beat.answer], timeout=max(left, TICK))
 
-    async def _ask_theKeepAliveTimeout(self, session: Session, interval: float, timeout: float) -> None:
+    async def _ask_the_silent(self, session: Session, interval: float, timeout: float) -> None:
         """Send one ping; the answer, or any byte, proves that the peer lives.
 
         An answer may come late behind a long message. What then arrives is proof enough, and if silence follows, the
