@@ -1,0 +1,42 @@
+"""Foreign exceptions become errors of libws here, and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from libws_core.errors import ConnectError, InvalidHandshake, NameResolutionError, TLSError
+from libws_core.verdicts import FATAL
+
+from .http1 import BadResponse
+
+
+def translate(error: Exception, what: str) -> ConnectError:
+    """The error for what went wrong on the way to `what`, with the foreign one as its cause.
+
+    Args:
+        error: an OSError (that of TLS among them), EOFError or BadResponse; they hold addresses, but no secret.
+        what: URL or proxy as it may be shown.
+    """
+    translated = _translate(error, what)
+    translated.__cause__ = error
+    return translated
+
+
+def _translate(error: Exception, what: str) -> ConnectError:
+    if isinstance(error, socket.gaierror):
+        return NameResolutionError(f"cannot resolve the host of {what}: {error.strerror}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = error.verify_message or "it does not fit"
+        return TLSError(f"the certificate of {what} is refused: {text}", verdict=FATAL)
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "unknown").replace("_", " ").lower()
+        # An alert about a certificate is about ours: trying again with the same one cannot help.
+        about_certificate = "certificate" in reason or "unknown ca" in reason
+        return TLSError(f"TLS with {what} failed: {reason}", verdict=FATAL if about_certificate else None)
+    if isinstance(error, BadResponse):
+        return InvalidHandshake(f"{what} did not answer with a response of HTTP: {error}")
+    if isinstance(error, EOFError):
+        return ConnectError(f"{what} closed the connection during the handshake")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return ConnectError(f"cannot connect to {what}: {reason}")

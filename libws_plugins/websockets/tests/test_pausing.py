@@ -1,0 +1,206 @@
+"""Back-pressure on what arrives: pause takes effect at once, resume loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import pytest
+import trustme
+
+from libws_core.types import Message
+
+
+def numbered(frame: Any, begin: int, end: int) -> bytes:
+    return b"".join(frame(1, str(number).encode()) for number in range(begin, end))
+
+
+async def turns(number: int = 20) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_not_one_message_more_after_pause(raw_server: Any, dial: Any, frame: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept(behind=numbered(frame, 0, 10))
+        await peer.until_close()
+
+    server = await raw_server(script)
+    recorder = await dial(server.url, start=False)
+    recorder.on_message = lambda message: recorder.connection.pause() if message.data == "3" else None
+    recorder.start()
+    await recorder.count(4)
+    await turns()
+    assert [message.data for message in recorder.messages] == list("0123")
+    recorder.connection.resume()
+    assert len(recorder.messages) == 4, "nothing from within resume"
+    await recorder.count(10)
+    assert [message.data for message in recorder.messages] == list("0123456789")
+
+
+async def test_pause_right_after_resume_wins(raw_server: Any, dial: Any, frame: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept(behind=numbered(frame, 0, 3))
+        await peer.until_close()
+
+    server = await raw_server(script)
+    recorder = await dial(server.url)
+    recorder.connection.pause()
+    await turns()
+    assert recorder.messages == []
+    recorder.connection.resume()
+    recorder.connection.pause()
+    await turns()
+    assert recorder.messages == []
+    recorder.connection.resume()
+    recorder.connection.pause()
+    recorder.connection.resume()
+    await recorder.count(3)
+    await turns()
+    assert [message.data for message in recorder.messages] == list("012")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_paused_reader_stops_the_server(raw_server: Any, dial: Any, frame: Any, secure: bool) -> None:
+    """Memory stays bounded: what the server may send ahead is what the sockets hold."""
+    payload = frame(2, bytes(50_000))
+    written = 0
+    stuck = asyncio.Event()
+    total = 1000
+
+    async def script(peer: Any) -> None:
+        nonlocal written
+        await peer.accept()
+        while written < total:
+            peer.writer.write(payload)
+            written += 1
+            try:
+                async with asyncio.timeout(None if stuck.is_set() else 0.2):
+                    await peer.writer.drain()
+            except TimeoutError:
+                stuck.set()
+        await peer.until_close()
+
+    context = None
+    options: dict[str, Any] = {}
+    if secure:
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        options["ssl"] = ssl.create_default_context()
+        authority.configure_trust(options["ssl"])
+    server = await raw_server(script, context=context)
+    url = server.url.replace("ws:", "wss:") if secure else server.url
+    recorder = await dial(url, start=False, **options)
+    # Not the first one: it may have come before start, when nothing is read anyway.
+    recorder.on_message = lambda message: recorder.connection.pause() if len(recorder.messages) == 20 else None
+    recorder.start()
+    async with asyncio.timeout(30):
+        await stuck.wait()
+    assert len(await recorder.count(20)) == 20
+    assert written < total
+    assert len(recorder.connection._buffer) <= 4 * 65536
+    recorder.on_message = lambda message: None
+    recorder.connection.resume()
+    await recorder.count(total)
+    assert all(len(message.data) == 50_000 for message in recorder.messages)
+
+
+async def test_what_was_read_before_the_line_broke_comes_before_the_end(raw_server: Any, dial: Any, frame: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept(behind=numbered(frame, 0, 5))
+
+    server = await raw_server(script)
+    recorder = await dial(server.url, start=False)
+    recorder.on_message = lambda message: recorder.connection.pause() if message.data == "1" else None
+    recorder.start()
+    await recorder.count(2)
+    # The loss is noticed while reading is paused, as by a write that fails.
+    recorder.connection._transport.abort()
+    await turns()
+    assert recorder.error is None
+    assert len(recorder.messages) == 2
+    recorder.connection.write(Message.text("nowhere to go"))
+    recorder.connection.resume()
+    error = await recorder.end()
+    assert [message.data for message in recorder.messages] == list("01234")
+    assert (error.code, error.initiator) == (1006, "network")
+
+
+async def test_pausing_again_after_the_line_broke(raw_server: Any, dial: Any, frame: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept(behind=numbered(frame, 0, 4))
+
+    server = await raw_server(script)
+    recorder = await dial(server.url, start=False)
+    recorder.on_message = lambda message: recorder.connection.pause()
+    recorder.start()
+    await recorder.count(1)
+    recorder.connection._transport.abort()
+    for number in range(2, 5):
+        await turns()
+        assert recorder.error is None
+        recorder.connection.resume()
+        await recorder.count(number)
+    await turns()
+    recorder.connection.resume()
+    await recorder.end()
+    assert len(recorder.messages) == 4
+
+
+async def test_abort_after_the_line_broke_while_paused(raw_server: Any, dial: Any, frame: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept(behind=numbered(frame, 0, 4))
+
+    server = await raw_server(script)
+    recorder = await dial(server.url, start=False)
+    recorder.on_message = lambda message: recorder.connection.pause()
+    recorder.start()
+    await recorder.count(1)
+    recorder.connection._transport.abort()
+    await turns()
+    assert recorder.error is None
+    recorder.connection.abort()
+    error = await recorder.end()
+    assert (error.code, error.initiator) == (1006, "local")
+    assert len(recorder.messages) == 1
+
+
+async def test_a_loss_while_paused_with_nothing_left_is_told_at_once(raw_server: Any, dial: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.accept()
+        await peer.wait_closed()
+
+    server = await raw_server(script)
+    recorder = await dial(server.url)
+    recorder.connection.pause()
+    recorder.connection._transport.abort()
+    error = await recorder.end()
+    assert (error.code, error.initiator) == (1006, "network")
+
+
+async def test_what_a_transport_still_pushes_while_paused_waits_in_order(
+    raw_server: Any, dial: Any, frame: Any
+) -> None:
+    """TLS may hold decrypted bytes when it is told to pause."""
+
+    async def script(peer: Any) -> None:
+        await peer.accept()
+        await peer.until_close()
+
+    server = await raw_server(script)
+    recorder = await dial(server.url)
+    connection = recorder.connection
+    connection.pause()
+    payload = bytes(100_000)
+    pushed = frame(1, b"first") + frame(2, payload) + frame(1, b"last")
+    while pushed:
+        room = connection.get_buffer(-1)
+        size = min(len(room), len(pushed))
+        room[:size] = pushed[:size]
+        connection.buffer_updated(size)
+        pushed = pushed[size:]
+    assert recorder.messages == []
+    connection.resume()
+    assert await recorder.count(3) == [Message.text("first"), Message.binary(payload), Message.text("last")]
