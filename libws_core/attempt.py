@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .asking import ask_async
-from .errors import ConnectError, ConnectTimeout, LibwsError, PluginFailed
+from .errors import ClientClosed, ConnectError, ConnectTimeout, LibwsError, PluginFailed
 from .events import Connecting
 from .secret import public_url
 from .session import LiveSession
@@ -38,6 +38,7 @@ class AttemptRun:
         self.attempt = attempt
         self.request = replace(request, attempt=attempt)
         self.phase = "resolve"
+        self._entered = 0.0
         self.session: LiveSession | None = None
 
     async def run(self) -> LiveSession:
@@ -69,13 +70,10 @@ class AttemptRun:
             self._enter("establish")
             async with self._deadline() as scope:
                 session.scope = scope
-                session.start()
-                for hook in hooks["establish"]:
-                    if session.error is not None:
-                        raise session.error
-                    await ask_async(hook, "establish", session)
-                if session.error is not None:
-                    raise session.error
+                try:
+                    await self._establish(session)
+                finally:
+                    session.scope = None  # it is over, and what is over cannot be moved
             return session
         except BaseException as error:
             lost = session.error
@@ -83,11 +81,10 @@ class AttemptRun:
             if lost is not None and isinstance(error, Exception):
                 raise lost from lost.__cause__  # the connection's own end, not what it made of the hook
             raise
-        finally:
-            session.scope = None
 
     def _enter(self, phase: str) -> None:
-        self.phase = phase
+        self._go_on()
+        self.phase, self._entered = phase, asyncio.get_running_loop().time()
         self._supervisor.emit(Connecting(phase), self.attempt)
 
     @asynccontextmanager
@@ -103,8 +100,9 @@ class AttemptRun:
             raise self._timed_out() from None
 
     def _timed_out(self) -> ConnectTimeout:
+        passed = asyncio.get_running_loop().time() - self._entered
         timeout = ConnectTimeout(
-            f"{public_url(self.request.url)}: {self.phase} did not end within {self._supervisor.open_timeout:g} s"
+            f"{public_url(self.request.url)}: {self.phase} did not end in time, given up after {passed:.3g} s"
         )
         timeout.phase = self.phase
         return timeout
@@ -137,6 +135,21 @@ class AttemptRun:
         scheme = self.request.url.partition(":")[0]
         asked = ", ".join(repr(hook.plugin) for hook in hooks)
         raise ConnectError(f"no dialer takes the URL scheme {scheme!r}; asked: {asked}", verdict=Verdict.FATAL)
+
+    async def _establish(self, session: LiveSession) -> None:
+        session.start()
+        for hook in self._supervisor.plan.hooks["establish"]:
+            if session.error is not None:
+                break
+            await ask_async(hook, "establish", session)
+        if session.error is not None:
+            raise session.error
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Stop, if the client has ended and a hook has made light of its cancellation."""
+        if self._supervisor.ending:
+            raise ClientClosed("the client was closed during the attempt")
 
     def _give_up(self, session: LiveSession, error: BaseException) -> None:
         """End the connection of an attempt that failed in establish: politely, if the peer can still hear it."""

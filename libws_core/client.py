@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Self
 
 from .arguments import base_request, limits
 from .asking import ask
+from .closing import check_code
 from .delivery import Delivery
 from .errors import ClientClosed, Problem
 from .events import Event, Gap
 from .headers import Headers
-from .inbox import Inbox
 from .machine import State
 from .sender import PROOF_TIMEOUT
 from .stages import NamedStage
@@ -63,7 +63,7 @@ class Client:
         healthy_after: seconds in READY after which a connection counts as a success.
         inbox_messages: messages that may wait to be read before the socket is no longer read.
         inbox_bytes: the same, in bytes.
-        name: for logs; the host if None.
+        name: for logs; the URL, without what may be secret, if None.
 
     Raises:
         ConfigurationError: everything that is wrong, at once (`problems`).
@@ -128,7 +128,7 @@ class Client:
 
         Args:
             path: the file.
-            client: which of its `[clients.NAME]`; None takes `[client]`.
+            client: which of its `[clients.NAME]`; None takes `[client]`, or the only one there is.
             changes: arguments that take the place of the profile's; `options` are merged option by option.
 
         Raises:
@@ -157,8 +157,17 @@ class Client:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Write what `send` accepted, close with a full handshake, all within `close_timeout`; then abort.
 
-        May be called at any time and repeatedly. What is unread in the inbox stays readable.
+        May be called at any time and repeatedly. What is unread in the inbox stays readable; what arrives until the
+        server has answered and finds no room there is dropped and counted.
+
+        Args:
+            code: 1000 to 1014 or 3000 to 4999, as far as RFC 6455 section 7.4 lets one be sent; 1005 sends none.
+            reason: at most 123 bytes of it are sent.
+
+        Raises:
+            ValueError: a code that must not be sent.
         """
+        check_code(code)
         await self._supervisor.close(code, reason)
 
     async def wait_closed(self) -> None:
@@ -188,7 +197,7 @@ class Client:
 
     def __aiter__(self) -> AsyncIterator[Message]:
         self._check_reader()
-        return _Reader(self._inbox)
+        return _Reader(self)
 
     async def recv(self, timeout: float | None = None) -> Message:
         """The next message.
@@ -210,8 +219,8 @@ class Client:
 
     async def stream(self, *, markers: bool = False) -> AsyncIterator[Message | Gap]:
         """Iterate over messages; with `markers` a `Gap` stands wherever messages may be missing."""
-        self._check_reader()
         while True:
+            self._check_reader()
             try:
                 item = await self._inbox.get(markers)
             except ClientClosed:
@@ -232,14 +241,7 @@ class Client:
         """
         if self._inbox.waiting:
             raise RuntimeError("a task is reading from this client; use a handler or read, not both")
-        remove = self._delivery.handlers.add(handler)
-        self._delivery.route()
-
-        def removed() -> None:
-            remove()
-            self._delivery.route()
-
-        return removed
+        return self._delivery.handlers.add(handler)
 
     def on(self, event: type[Event], handler: Callable[[Any], object]) -> Callable[[], None]:
         """Call a handler, plain or async, for each event of a class; `Event` means all.
@@ -276,6 +278,7 @@ class Client:
             DeliveryUnknown: no proof came that the peer has read it.
             ClientClosed: the client is closed or has failed.
             TypeError: `data` is none of these.
+            ValueError: a Message that cannot be sent, such as a CLOSE, which is the business of `close`.
         """
         message = _message(data)
         supervisor = self._supervisor
@@ -365,10 +368,11 @@ class Client:
 class _Reader:
     """`async for` over a client."""
 
-    __slots__ = ("_inbox",)
+    __slots__ = ("_client", "_inbox")
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client._inbox
 
     def __aiter__(self) -> Self:
         return self
@@ -377,6 +381,7 @@ class _Reader:
         item = self._inbox.take()
         if item is not None:
             return item  # type: ignore[return-value]
+        self._client._check_reader()
         try:
             return await self._inbox.get()  # type: ignore[return-value]
         except ClientClosed:
@@ -391,5 +396,7 @@ def _message(data: object) -> Message:
     if isinstance(data, (bytearray, memoryview)):
         return Message(Kind.BINARY, bytes(data))
     if isinstance(data, Message):
+        if data.kind is Kind.CLOSE:
+            raise ValueError("a CLOSE cannot be sent as a message; use client.close(code, reason)")
         return data
     raise TypeError(f"send takes str, bytes, bytearray, memoryview or a Message, not {type(data).__name__}")

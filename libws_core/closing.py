@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from .session import LiveSession
 
 
+def check_code(code: int) -> None:
+    """Refuse a code that no close frame may carry: RFC 6455 section 7.4, and the IANA registry for 1012 to 1014.
+
+    1005 is admitted, it stands for an empty frame.
+    """
+    standard = isinstance(code, int) and 1000 <= code <= 1014 and code not in (1004, 1006)
+    if not standard and not (isinstance(code, int) and 3000 <= code <= 4999):
+        raise ValueError(f"{code!r} is no close code that may be sent")
+
+
+def fitting(reason: str) -> str:
+    """As much of a reason as a close frame takes: 123 bytes (RFC 6455 section 5.5)."""
+    return reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
+
+
 async def close_within(
     session: LiveSession, code: int, reason: str, seconds: float, deadline: float | None = None
 ) -> None:
@@ -37,6 +52,8 @@ async def close_within(
     await within(session.outbound.flushed)
     if session.error is None:
         session.close(code, reason)
+        if deadline is not None:
+            session.read_out()
     await within(lambda: asyncio.shield(session.gone))
     if not session.gone.done():
-        session.connection.abort()
+        session.drop("our close was not answered in time")

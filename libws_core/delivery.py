@@ -25,10 +25,8 @@ class Delivery:
 
     def __init__(self, messages: int, size: int, own: Own, emit: Callable[[Gap], object]) -> None:
         self.inbox = Inbox(messages, size, self._has_room)
-        self.handlers = MessageHandlers(own, self.inbox)
+        self.handlers = MessageHandlers(own, self.inbox, self.route)
         self.received = 0
-        self.finishing = False
-        """It is over: what is held back goes to the inbox, whatever its size."""
         self.line: list[LiveSession] = []
         self.deliver: Callable[[Message], object] = self._to_inbox
         """Takes a data message of the oldest connection."""
@@ -52,8 +50,8 @@ class Delivery:
 
     @property
     def has_room(self) -> bool:
-        """More may be delivered now."""
-        return not self.inbox.full or self.handlers.plain or self.finishing
+        """The oldest connection may deliver more now: it is never held up by what the others hold back alone."""
+        return not self.inbox.full or not len(self.inbox) or self.handlers.plain
 
     def join(self, session: LiveSession) -> None:
         """A connection became ready."""
@@ -68,15 +66,24 @@ class Delivery:
             while self.line:
                 oldest = self.line[0]
                 oldest.flow()
-                if oldest.error is None or not oldest.delivered:
+                if oldest.error is None:
                     return
                 del self.line[0]
         finally:
             self._advancing = False
 
+    def release(self, session: LiveSession) -> None:
+        """A connection ended before its turn, and none follows it: what it brought is delivered now."""
+        self.line.remove(session)
+        session.flow()
+
+    def place(self, gap: Gap) -> None:
+        """Put a marker behind what was delivered; plain handlers do not see markers."""
+        if not self.handlers.plain:
+            self.inbox.put(gap)
+
     def finish(self, error: LibwsError | None) -> None:
         """Nothing more will come."""
-        self.finishing = True
         self.advance()
         self.inbox.finish(error)
 
@@ -99,7 +106,7 @@ class Delivery:
 
     def _mark(self, gap: Gap) -> None:
         self._emit(gap)
-        self.inbox.put(gap)
+        self.place(gap)
 
     def _stage_failed(self, plugin: str, error: Exception) -> None:
         if not isinstance(error, LibwsError):

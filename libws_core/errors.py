@@ -297,8 +297,8 @@ class ConnectionClosed(LibwsError, ConnectionError):
         self.code = code
         self.reason = reason
         self.initiator = initiator or ("network" if code == 1006 else "remote")
-        if type(self).fault is ConnectionClosed.fault:
-            self.fault = self.initiator
+        if type(self).fault is ConnectionClosed.fault and not isinstance(self, TimeoutError):
+            self.fault = self.initiator  # of silence nobody knows
         if more.get("verdict") is None and type(self).verdict is ConnectionClosed.verdict:
             self.verdict = code_verdict(code)
 

@@ -32,13 +32,19 @@ class MessageHandlers:
 
     Plain ones only: they are called as the messages come. With an async one among them all are called by one task,
     which takes from the inbox message after message, so that a slow handler slows the server.
+
+    Args:
+        changed: called when messages have to take another way.
     """
 
-    def __init__(self, own: Own, inbox: Inbox) -> None:
+    def __init__(self, own: Own, inbox: Inbox, changed: Callable[[], None]) -> None:
         self._own = own
         self._inbox = inbox
+        self._changed = changed
         self._handlers: list[Callable[[Message], Any]] = []
         self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        """The task is within a handler."""
         self._running = False
 
     def __bool__(self) -> bool:
@@ -46,8 +52,13 @@ class MessageHandlers:
 
     @property
     def plain(self) -> bool:
-        """There are handlers, and all are plain."""
-        return bool(self._handlers) and not any(is_async(handler) for handler in self._handlers)
+        """There are handlers, all are plain, and messages are given to them as they come."""
+        return bool(self._handlers) and not self._wanted and self._task is None
+
+    @property
+    def _wanted(self) -> bool:
+        """There is a handler that needs the task."""
+        return any(is_async(handler) for handler in self._handlers)
 
     def add(self, handler: Callable[[Message], Any]) -> Callable[[], None]:
         """Add a handler; gives a function that removes it."""
@@ -79,16 +90,16 @@ class MessageHandlers:
                 try:
                     handler(message)
                 except Exception:
-                    logger.exception("a message handler failed: %r", handler)
+                    logger.exception("a handler of messages failed: %r", handler)
 
         return direct
 
     def _follow(self) -> None:
         """Hand over what waits in the inbox, and keep the task that async handlers need."""
-        wanted = bool(self._handlers) and not self.plain
-        if wanted and self._running and self._task is None:
-            self._task = self._own(self._consume())
-        elif not wanted and self._task is not None:
+        if self._wanted:
+            if self._running and self._task is None:
+                self._task = self._own(self._consume())
+        elif self._task is not None and not self._busy:  # else it ends by itself, with the message in hand
             self._task.cancel()
             self._task = None
         while self.plain and (message := self._inbox.take()) is not None:
@@ -97,21 +108,41 @@ class MessageHandlers:
                 try:
                     handler(message)
                 except Exception:
-                    logger.exception("a message handler failed: %r", handler)
+                    logger.exception("a handler of messages failed: %r", handler)
+        self._changed()
 
     async def _consume(self) -> None:
-        while not (self._inbox.finished and not len(self._inbox)):
-            try:
-                message = await self._inbox.get()
-            except Exception:
-                return  # the end of the client, which others tell
-            for handler in self._handlers:
+        try:
+            while self._wanted:
                 try:
-                    result = handler(message)  # type: ignore[arg-type]
-                    if inspect.isawaitable(result):
-                        await result
+                    message = await self._inbox.get()
                 except Exception:
-                    logger.exception("a message handler failed: %r", handler)
+                    return  # the end of the client, which others tell
+                self._busy = True
+                for handler in self._handlers:
+                    await _call(handler, message, "message")
+                self._busy = False
+        finally:
+            self._busy = False
+            if self._task is asyncio.current_task():
+                self._task = None
+                if not self._wanted:
+                    self._follow()
+
+
+async def _call(handler: Callable[[Any], Any], what: Any, kind: str) -> None:
+    """Call a handler, plain or async; what it raises is logged, and so is a cancellation that is not ours."""
+    try:
+        result = handler(what)
+        if inspect.isawaitable(result):
+            await result
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        logger.exception("a handler of %ss was cancelled: %r", kind, handler)
+    except Exception:
+        logger.exception("a handler of %ss failed: %r", kind, handler)
 
 
 class _EventHandler:
@@ -130,7 +161,7 @@ class _EventHandler:
             try:
                 self._handler(event)
             except Exception:
-                logger.exception("an event handler failed: %r", self._handler)
+                logger.exception("a handler of events failed: %r", self._handler)
             return
         if len(self._waiting) >= MAX_EVENTS:
             self._waiting.popleft()
@@ -139,12 +170,12 @@ class _EventHandler:
         if self._task is None or self._task.done():
             self._task = self._own(self._work())
 
+    def remove(self) -> None:
+        self._waiting.clear()
+
     async def _work(self) -> None:
         while self._waiting:
-            try:
-                await self._handler(self._waiting.popleft())
-            except Exception:
-                logger.exception("an event handler failed: %r", self._handler)
+            await _call(self._handler, self._waiting.popleft(), "event")
 
 
 class EventHandlers:
@@ -165,6 +196,7 @@ class EventHandlers:
 
         def remove() -> None:
             self._handlers = [each for each in self._handlers if each is not entry]
+            entry.remove()
 
         return remove
 

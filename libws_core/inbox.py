@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from .errors import ClientClosed, LibwsError
 from .events import Gap
 from .types import Message
+
+MAX_MARKERS = 1_000
+"""Markers that may wait one by one; above, neighbours become one."""
 
 
 class Inbox:
@@ -21,7 +25,7 @@ class Inbox:
     Args:
         messages: the high mark, in messages.
         size: the high mark, in bytes.
-        low: called when there is room again after `full` was True.
+        low: called when there is room again after `full` was True, or nothing left to read while it still is.
     """
 
     def __init__(self, messages: int, size: int, low: Callable[[], None]) -> None:
@@ -36,6 +40,7 @@ class Inbox:
         self.finished = False
         self._low = low
         self._items: deque[Message | Gap] = deque()
+        self._markers = 0
         self._waiter: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -58,6 +63,8 @@ class Inbox:
 
     def put(self, item: Message | Gap) -> None:
         """Add a message, which `admit` counts, or a marker, which costs nothing."""
+        if isinstance(item, Gap):
+            item = self._marked(item)
         self._items.append(item)
         waiter = self._waiter
         if waiter is not None:
@@ -81,13 +88,17 @@ class Inbox:
         items = self._items
         while items:
             item = items.popleft()
-            if type(item) is Gap:
-                if markers:
-                    return item
-                continue
-            assert isinstance(item, Message)
-            self.dismiss(item)
+            if isinstance(item, Gap):
+                self._markers -= 1
+                if not markers:
+                    continue
+            else:
+                self.dismiss(item)
+            if self.full and not items:
+                self._low()
             return item
+        if self.full:
+            self._low()
         return None
 
     async def get(self, markers: bool = False) -> Message | Gap:
@@ -112,6 +123,15 @@ class Inbox:
             finally:
                 if self._waiter is waiter:
                     self._waiter = None
+
+    def _marked(self, gap: Gap) -> Gap:
+        """Count a marker; if nobody reads them, the newest and the one right before it become one."""
+        if self._markers >= MAX_MARKERS and self._items and isinstance(before := self._items[-1], Gap):
+            self._items.pop()
+            topic = gap.topic if gap.topic == before.topic else None
+            return replace(gap, since=before.since, topic=topic, first=None, last=None)
+        self._markers += 1
+        return gap
 
     @property
     def waiting(self) -> bool:

@@ -12,6 +12,7 @@ under way, or in a move a connection that is open and does not carry messages ye
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -131,6 +132,7 @@ class Machine:
         self._row = 0
         self._refreshed = False
         self._failure: Failure | None = None
+        self._latest: Attempt | None = None
 
     # What the shell tells
 
@@ -157,6 +159,7 @@ class Machine:
         attempt, old = self.candidate, self.current
         if attempt is None or attempt.number != number or old is None or self._candidate_ready_at is None:
             return []
+        self._note_health(now)
         self.current, self.candidate, self.retiring = attempt, None, old
         self._ready_at = self._candidate_ready_at
         return [Carry(number), Retire(old.number)]
@@ -220,6 +223,7 @@ class Machine:
         self.moving = True
         if order == "make-first":
             return [self._begin("move")]
+        self._note_health(now)
         self.retiring, self.current = self.current, None
         self._lost_at = now
         return [Retire(self.retiring.number)]
@@ -238,14 +242,20 @@ class Machine:
         if self.state is not State.CLOSING:
             return []
         self.state = State.CLOSED
-        return [Emit(Closed, self._last(), {"error": None}), Finish(None)]
+        last = self._last()
+        self.current = self.retiring = None
+        return [Emit(Closed, last, {"error": None}), Finish(None)]
 
     # What follows from it
 
     def _begin(self, why: Literal["open", "reconnect", "move"], failure: Failure | None = None) -> Begin:
         self.number += 1
+        if failure is not None:
+            request = failure.request
+            failure = replace(failure, request=replace(request, attempt=request.attempt.alone()))
         self.candidate = Attempt(self.number, self.generation + 1, why, failure)
         self._candidate_ready_at = None
+        self._latest = self.candidate.alone()
         return Begin(self.candidate)
 
     def _promote(self, now: float) -> list[Action]:
@@ -265,11 +275,9 @@ class Machine:
         return [Emit(Gap, attempt, gap), carry, told, *self._end_move(True)]
 
     def _current_lost(self, error: LibwsError, request: Request, unconfirmed: int, now: float) -> list[Action]:
+        uptime = self._note_health(now)
         attempt, self.current = self.current, None
-        uptime = now - self._ready_at
         self._lost_at = now
-        if uptime >= self.healthy_after:
-            self._row, self._refreshed = 0, False
         actions: list[Action] = []
         if self.retiring is not None:  # the new one of a move, when it carried already
             actions += [Emit(Reopened, attempt, {"overlap": self._overlap(now)}), *self._end_move(True)]
@@ -300,6 +308,13 @@ class Machine:
         self.state = State.READY
         return [Emit(Reopened, self.current, {"overlap": self._overlap(now)}), *self._end_move(True)]
 
+    def _note_health(self, now: float) -> float:
+        """Give the current connection's uptime; if it was a success, the row of failures has ended."""
+        uptime = now - self._ready_at
+        if uptime >= self.healthy_after:
+            self._row, self._refreshed = 0, False
+        return uptime
+
     def _overlap(self, now: float) -> float:
         return now - self._ready_at
 
@@ -329,6 +344,4 @@ class Machine:
         return [Emit(Closed, last, {"error": error}), *self._end_move(error), Finish(error)]
 
     def _last(self) -> Attempt | None:
-        return (
-            self.current or self.candidate or (Attempt(self.number, self.generation, "open") if self.number else None)
-        )
+        return self.current or self.candidate or self._latest

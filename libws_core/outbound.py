@@ -36,13 +36,15 @@ class Ticket(Awaitable[Any]):
     Awaiting a user's ticket gives None, or where the message waits now because its connection ended first.
     """
 
-    __slots__ = ("again", "done", "error", "index", "message", "mine", "sending", "waiter")
+    __slots__ = ("again", "done", "error", "index", "message", "mine", "progress", "sending", "waiter")
 
     def __init__(self, message: Message, sending: Sending | None, mine: bool) -> None:
         self.message = message
         self.sending = sending
         self.mine = mine
         """A plugin's, not a user's."""
+        self.progress = False
+        """Writing it is a step of establish."""
         self.index = 0
         """Functions that it has passed."""
         self.done = False
@@ -94,6 +96,7 @@ class Outbound:
         "_loop",
         "_normal",
         "_pumping",
+        "_stopped",
         "_timer",
         "_urgent",
         "_written",
@@ -118,6 +121,7 @@ class Outbound:
         self._idle: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._pumping = False
+        self._stopped = False
         self.ended = False
         if hasattr(connection, "drained"):
             connection.drained = self.pump
@@ -130,7 +134,7 @@ class Outbound:
             or self._begun
             or self._normal
             or self._urgent
-            or self.ended
+            or self._stopped
             or self._connection.buffered > HIGH
         )
 
@@ -172,12 +176,21 @@ class Outbound:
 
     async def flushed(self) -> None:
         """Wait until nothing waits here any more."""
-        while (self._begun or self._urgent or self._normal) and not self.ended:
+        while (self._begun or self._urgent or self._normal) and not self._stopped:
             self._idle = self._loop.create_future()
             try:
                 await self._idle
             finally:
                 self._idle = None
+
+    def stop(self) -> None:
+        """A close frame has passed: nothing can be written any more. What waits is kept until `end` gives it back."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def hand_over(self) -> list[Ticket]:
         """Give up users' messages that are not begun, in order."""
@@ -188,11 +201,7 @@ class Outbound:
     def end(self) -> list[Ticket]:
         """The connection is over: gives users' messages that were not written, in order, and ends the others."""
         self.ended = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        self.stop()
         left = [ticket for ticket in (self._begun, *self._normal) if ticket is not None and not ticket.done]
         for ticket in (*self._urgent, *(ticket for ticket in left if ticket.mine)):
             ticket.finish(NotWritten("the connection ended before this was written"))
@@ -212,7 +221,7 @@ class Outbound:
 
     def _step(self) -> bool:
         """Write one message, or say that none can be written now."""
-        if self._timer is not None:
+        if self._timer is not None or self._stopped:
             return False
         ticket = self._begun
         if ticket is None:
@@ -235,7 +244,11 @@ class Outbound:
             self._begun = ticket
             self._timer = self._loop.call_later(delay, self._resume)
             return False
-        self._connection.write(ticket.message)
+        try:
+            self._connection.write(ticket.message)
+        except Exception as error:  # what no frame can hold, such as a ping of 126 bytes
+            ticket.finish(error)
+            return True
         ticket.finish()
         self._written(ticket)
         return True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from .asking import ask
-from .errors import ClientClosed, DeliveryUnknown, LibwsError, MessageExpired, NotReady
+from .errors import ClientClosed, DeliveryUnknown, LibwsError, MessageExpired, NotReady, PluginFailed
 from .outbound import Ticket
 from .types import Sending
 
@@ -68,8 +69,10 @@ class Sender:
             return supervisor.target.outbound.put(Ticket(sending.message, sending, mine=False))
         for hook in supervisor.plan.hooks["hold"]:
             held: Awaitable[Any] | None = ask(hook, "hold", sending)
-            if held is not None:
+            if isawaitable(held):
                 return held
+            if held is not None:
+                raise PluginFailed(f"plugin {hook.plugin!r} answered hold with {type(held).__name__}, not an awaitable")
         raise NotReady(
             f"the client is {supervisor.machine.state.upper()}; enable 'outbox' to keep messages until it is READY"
         )
@@ -87,6 +90,8 @@ class Sender:
         except TimeoutError as error:
             if isinstance(error, LibwsError) or not deadline.expired():
                 raise
+            if isinstance(waiting, Ticket) and waiting.done:  # in the same turn of the loop, and first
+                return await waiting  # type: ignore[no-any-return]
             if self._supervisor.ending:
                 raise self._closed() from None
             raise MessageExpired(f"{sending.message!r} was not written in time, and will not be sent") from None

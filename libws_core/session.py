@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from .asking import ask
-from .errors import KeepAliveTimeout, LibwsError, PluginFailed
-from .events import Event, Gap
+from .backlog import Backlog
+from .closing import check_code, fitting
+from .errors import ConnectionClosed, KeepAliveTimeout, LibwsError, PluginFailed
+from .events import Dropped, Event, Gap
 from .match import matcher
 from .outbound import Outbound, OutgoingFunction, Ticket
 from .pauses import Pauses
 from .proofs import Proofs
+from .secret import public_url
 from .stages import compose_incoming
 from .types import Attempt, Connection, Kind, Message, Request, Sending
 
@@ -33,19 +35,19 @@ class LiveSession:
 
     __slots__ = (
         "_closing",
+        "_dropped",
         "_head",
         "_held",
-        "_held_size",
         "_last_data",
         "_last_seen",
         "_linger",
         "_loop",
         "_objects",
         "_pauses",
+        "_reads_out",
         "_sees_bytes",
         "_sink",
         "_supervisor",
-        "_waiters",
         "attempt",
         "connection",
         "error",
@@ -84,9 +86,9 @@ class LiveSession:
         self._objects: dict[Any, Any] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         """What runs until it ends."""
-        self._waiters: list[tuple[Callable[[Message], Any] | None, asyncio.Future[Message]]] = []
-        self._held: deque[Message | Gap] = deque()
-        self._held_size = 0
+        self._reads_out = False
+        self._dropped = 0
+        self._held = Backlog()
         self._pauses = Pauses()
         now = self._loop.time()
         self._sees_bytes = isinstance(getattr(connection, "received", None), float)
@@ -102,11 +104,15 @@ class LiveSession:
 
     def start(self) -> None:
         """Compose the stages and let the connection push."""
-        stages = [
-            (hook.plugin, stage)
-            for hook in reversed(self._supervisor.plan.hooks["incoming"])
-            if (stage := ask(hook, "incoming", self)) is not None
-        ]
+        try:
+            stages = [
+                (hook.plugin, stage)
+                for hook in reversed(self._supervisor.plan.hooks["incoming"])
+                if (stage := ask(hook, "incoming", self)) is not None
+            ]
+        except LibwsError:
+            self.connection.start(_ignore, self._ended)  # only a connection that was started tells its end
+            raise
         receive = compose_incoming(stages, self._on_data, self._on_control, self.mark, self._stage_failed)
         self.connection.start(receive, self._ended)
 
@@ -124,11 +130,15 @@ class LiveSession:
 
     def send(self, message: Message | Sending) -> Awaitable[None]:
         """Queue a message ahead of users' ones."""
-        if isinstance(message, Sending):
-            return self.outbound.put(Ticket(message.message, message, mine=True))
+        sending = message if isinstance(message, Sending) else None
+        message = message.message if isinstance(message, Sending) else message
         if not isinstance(message, Message):
             raise TypeError(f"session.send takes a Message or a Sending, not {type(message).__name__}")
-        return self.outbound.put(Ticket(message, None, mine=True))
+        if message.kind is Kind.CLOSE:
+            raise ValueError("a CLOSE cannot be sent as a message; use session.fail(error, code)")
+        ticket = Ticket(message, sending, mine=True)
+        ticket.progress = not self.ready and self._within_establish(message)
+        return self.outbound.put(ticket)
 
     async def recv(self, match: Any = None) -> Message:
         """Take the first data message that matches; only within `establish`."""
@@ -136,26 +146,12 @@ class LiveSession:
             raise RuntimeError("session.recv is for establish; a READY connection's messages are the user's")
         if self.error is not None:
             raise self.error
-        test = None if match is None else matcher(match)
-        for place, item in enumerate(self._held):
-            if isinstance(item, Message) and _matches(test, item):
-                del self._held[place]
-                self._held_size -= len(item.data)
-                self._after_take()
-                return item
-        future: asyncio.Future[Message] = self._loop.create_future()
-        waiter = (test, future)
-        self._waiters.append(waiter)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._held.appendleft(future.result())  # it was handed over, and nobody is there to take it
-                self._held_size += len(future.result().data)
-            raise
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        message = await self._held.take(None if match is None else matcher(match))
+        self.touch()
+        inbox = self._supervisor.delivery.inbox
+        if len(self._held.items) <= inbox.max_messages // 2 and self._held.size <= inbox.max_size // 2:
+            self.resume()
+        return message
 
     async def ping(self, timeout: float = 20) -> float:
         """Send a ping frame and wait for its pong; gives the round trip in seconds."""
@@ -172,7 +168,7 @@ class LiveSession:
                 if self._pauses.paused:
                     left = max(left, PAUSED_LOOK)
                 elif left <= 0:
-                    raise KeepAliveTimeout(f"no pong within {timeout:g} s", initiator="local")
+                    raise KeepAliveTimeout(f"no pong within {timeout:g} s")
                 await asyncio.wait((future,), timeout=left)
             return future.result()
         finally:
@@ -202,17 +198,20 @@ class LiveSession:
 
     def fail(self, error: LibwsError, code: int | None = None) -> None:
         """End the connection with this verdict."""
-        if self.error is not None:
-            return
         if not isinstance(error, LibwsError):
             raise TypeError(f"session.fail takes a LibwsError, not {type(error).__name__}")
+        if code is not None:
+            check_code(code)
+        if self.error is not None:
+            return
         if code is None or self.gone.done():
             self._over(error)
             self.connection.abort()
         else:
             self.close(code)
             self._over(error)
-            self._linger = self._loop.call_later(self._supervisor.close_timeout, self.connection.abort)
+            self.resume()  # the answer to our close must be read, what comes before it is ignored
+            self._abort_later()
 
     def reopen(
         self,
@@ -254,7 +253,7 @@ class LiveSession:
                 error.__cause__ = cause
             self.fail(error)
 
-        task = self._loop.create_task(coroutine)
+        task = self._supervisor.own(coroutine)
         self.tasks.add(task)
         task.add_done_callback(done)
         return task
@@ -263,38 +262,34 @@ class LiveSession:
         """The last establish has ended: what waited is now the user's."""
         self.ready = True
         inbox = self._supervisor.delivery.inbox
-        for item in self._held:
+        for item in self._held.items:
             if isinstance(item, Message):
                 inbox.admit(item)
                 self.shown = True
         self._sink = self._hold
+        self._held.close(RuntimeError("session.recv is for establish, which has ended"))
         if inbox.full:
             self.pause()
         elif self._pauses.paused:
             self.resume()
 
     def flow(self) -> None:
-        """This is the oldest connection: deliver what was held back, as far as there is room, then directly."""
+        """This is the oldest connection: deliver what was held back, then directly."""
         self._head = True
-        delivery, held = self._supervisor.delivery, self._held
-        while held and delivery.has_room:
+        delivery, held = self._supervisor.delivery, self._held.items
+        while held:  # the inbox counts it already
             item = held.popleft()
             if isinstance(item, Gap):
-                delivery.inbox.put(item)
+                delivery.place(item)
             else:
                 delivery.inbox.dismiss(item)
                 delivery.deliver(item)
-        if held:
-            self.pause()
-        elif self.error is None:
-            self._sink = delivery.deliver
+        if self.error is None:
+            self._sink = self._spare if self._reads_out else delivery.deliver
             if delivery.has_room:
                 self.resume()
-
-    @property
-    def delivered(self) -> bool:
-        """Nothing is held back any more."""
-        return not self._held
+            else:
+                self.pause()
 
     def write_now(self, message: Message) -> bool:
         """Write a user's message, if nothing stands in its way."""
@@ -306,7 +301,7 @@ class LiveSession:
 
     def pause(self) -> None:
         """Stop reading; the clocks that blame the peer stand still."""
-        if not self._pauses.paused and not self.gone.done():
+        if not self._pauses.paused and not self._reads_out and not self.gone.done():
             self._pauses.begin(self._loop.time(), self._seen(), self._last_data)
             self.connection.pause()
 
@@ -319,8 +314,21 @@ class LiveSession:
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake."""
         self._closing = True
-        message = self.outbound.close_message(Message.close(code, reason))
+        self.outbound.stop()
+        message = self.outbound.close_message(Message.close(code, fitting(reason)))
         self.connection.close(message.code or code, message.reason)
+
+    def read_out(self) -> None:
+        """We are leaving: the answer to our close must be read, even if there is no room for what comes before it."""
+        self._reads_out = True
+        if self.ready and self.error is None:
+            self._sink = self._spare
+        self.resume()
+
+    def drop(self, why: str) -> None:
+        """End it at once, without a frame, because we want so."""
+        self.fail(ConnectionClosed(f"{public_url(self.request.url)} was dropped by us: {why}", initiator="local"))
+        self.connection.abort()
 
     @property
     def paused_total(self) -> float:
@@ -334,18 +342,18 @@ class LiveSession:
 
     def place(self, gap: Gap) -> None:
         """Put a marker in its place among the messages."""
-        if self._head and not self._held:
-            self._supervisor.delivery.inbox.put(gap)
+        if self._head:
+            self._supervisor.delivery.place(gap)
         else:
-            self._held.append(gap)
+            self._held.items.append(gap)
 
     def place_first(self, gap: Gap) -> None:
         """Put a marker before everything that this connection brought."""
-        self._held.appendleft(gap)
+        self._held.items.appendleft(gap)
 
     def rewire(self) -> None:
         """Where the client delivers has changed."""
-        if self._head and not self._held and self.error is None:
+        if self._head and not self._reads_out and self.error is None:
             self._sink = self._supervisor.delivery.deliver
 
     # What the connection tells
@@ -356,35 +364,23 @@ class LiveSession:
 
     def _on_control(self, message: Message) -> None:
         self._last_seen = self._loop.time()
-        if message.kind is Kind.PONG:
+        if message.kind is Kind.CLOSE:  # RFC 6455 section 5.5.1: nothing can be sent after the answer to it
+            self.outbound.stop()
+            self._abort_later()
+        elif message.kind is Kind.PONG:
             round_trip = self.proofs.pong(message.data)
             if round_trip is not None:
                 self._supervisor.latency = round_trip
 
     def _pend(self, message: Message) -> None:
-        for waiter in self._waiters:
-            test, future = waiter
-            if future.done():
-                continue
-            try:
-                found = _matches(test, message)
-            except Exception as error:
-                self._waiters.remove(waiter)
-                future.set_exception(error)
-                continue
-            if found:
-                self._waiters.remove(waiter)
-                future.set_result(message)
-                self.touch()
-                return
-        self._held.append(message)
-        self._held_size += len(message.data)
+        if self._held.add(message):
+            return
         inbox = self._supervisor.delivery.inbox
-        if len(self._held) >= inbox.max_messages or self._held_size >= inbox.max_size:
+        if len(self._held.items) >= inbox.max_messages or self._held.size >= inbox.max_size:
             self.pause()
 
     def _hold(self, message: Message) -> None:
-        self._held.append(message)
+        self._held.items.append(message)
         inbox = self._supervisor.delivery.inbox
         inbox.admit(message)
         if inbox.full:
@@ -393,15 +389,29 @@ class LiveSession:
             self.shown = True
             self._supervisor.session_shown(self)
 
-    def _after_take(self) -> None:
-        self.touch()
-        inbox = self._supervisor.delivery.inbox
-        if len(self._held) <= inbox.max_messages // 2 and self._held_size <= inbox.max_size // 2:
-            self.resume()
+    def _spare(self, message: Message) -> None:
+        delivery = self._supervisor.delivery
+        if not delivery.has_room:
+            self._dropped += 1
+        elif self._head:
+            delivery.deliver(message)
+        else:
+            self._hold(message)
 
     def touch(self) -> None:
-        """Progress in establish: its deadline begins anew."""
-        self.extend(self._supervisor.open_timeout)
+        """Progress in establish: its deadline begins anew, unless `extend` has moved it further."""
+        scope, anew = self.scope, self._loop.time() + self._supervisor.open_timeout
+        if scope is not None and (scope.when() or 0) < anew:
+            self.extend(self._supervisor.open_timeout)
+
+    def _within_establish(self, message: Message) -> bool:
+        """A hook sends it, not a stage, and no task that beats beside."""
+        task = asyncio.current_task()
+        return message.kind < Kind.CLOSE and task is not None and task not in self.tasks
+
+    def _abort_later(self) -> None:
+        if self._linger is None:
+            self._linger = self._loop.call_later(self._supervisor.close_timeout, self.connection.abort)
 
     def _stage_failed(self, plugin: str, error: Exception) -> None:
         if not isinstance(error, LibwsError):
@@ -416,7 +426,7 @@ class LiveSession:
             self.proofs.wrote(ticket.sending)
         elif ticket.message.kind is Kind.PING:
             self.proofs.wrote_ping(ticket.message.data)
-        if not self.ready:
+        if ticket.progress:
             self.touch()
 
     def _ended(self, error: LibwsError) -> None:
@@ -436,15 +446,13 @@ class LiveSession:
         """This is why it ends: nothing more arrives, nothing more is written, nothing more runs."""
         self.error = error
         if error.attempt is None:
-            error.attempt, error.generation = self.attempt, self.attempt.generation
+            error.attempt, error.generation = self.attempt.alone(), self.attempt.generation
         if error.phase is None:
             error.phase = "ready" if self.ready else "establish"
         self._sink = _ignore
-        for _, future in self._waiters:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits gets it; nobody may be there
-        self._waiters.clear()
+        self._held.close(error)
+        if self._dropped:
+            self._supervisor.emit(Dropped(self._dropped, "the inbox was full while closing"), self.attempt)
         self.proofs.end(error)
         for task in tuple(self.tasks):
             task.cancel()
@@ -457,10 +465,6 @@ class LiveSession:
         if self._sees_bytes:
             return self.connection.received  # type: ignore[attr-defined, no-any-return]
         return max(self._last_seen, self._last_data)
-
-
-def _matches(test: Callable[[Message], Any] | None, message: Message) -> bool:
-    return test is None or test(message) is not None
 
 
 def _ignore(_: Message) -> None:

@@ -21,6 +21,7 @@ from .secret import public_url
 from .sender import Sender
 from .session import LiveSession
 from .types import Attempt, Failure, Request, Stop
+from .url import url_problem
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from .plugins import Hook, Plan
 
 logger = logging.getLogger("libws")
+
+GRACE = 0.5
+"""Seconds that handlers of the last messages and events have at least, and tasks that are cancelled at most."""
 
 
 class _Move:
@@ -129,24 +133,24 @@ class Supervisor:
         if self.machine.state is State.CLOSING:
             await self.until(lambda: self.over)
             return
+        deadline = asyncio.get_running_loop().time() + self.close_timeout
         self.perform(self.machine.close())
-        if self.over:
-            return
-        try:
-            await self._shut(code, reason)
-        except asyncio.CancelledError:
-            await self.abandon()
-            raise
-        self.perform(self.machine.closed())
-        await self._settle(patience=self.close_timeout)
+        if not self.over:
+            try:
+                await self._shut(code, reason, deadline)
+            except asyncio.CancelledError:
+                await self.abandon()
+                raise
+            self.perform(self.machine.closed())
+        await self._settle(deadline)
 
     async def abandon(self) -> None:
         """End at once: our own task is being cancelled, and nothing may be left behind."""
         self.perform(self.machine.close())
         for session in tuple(self.sessions):
-            session.connection.abort()
+            session.drop("the client was cancelled")
         self.perform(self.machine.closed())
-        await self._settle(patience=0.0)
+        await self._settle()
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is so; looked at whenever the machine has done something."""
@@ -166,7 +170,7 @@ class Supervisor:
         if attempt is not None:
             stamps |= {"attempt": attempt.number, "generation": attempt.generation}
         for name, value in stamps.items():
-            if not getattr(event, name):
+            if not getattr(event, name, None):
                 object.__setattr__(event, name, value)  # ours until it is shown
         if isinstance(event, Dropped):
             self.dropped += event.count
@@ -193,8 +197,11 @@ class Supervisor:
                 error = error.but(initiator="local")  # we were closing it, whatever came first
         elif machine.retiring is None or machine.retiring.number != number:
             error = self._adapt(error, session.request)
+        carried = machine.candidate is None or machine.candidate.number != number
         self.perform(machine.lost(number, error, session.request, session.proofs.unconfirmed, self._loop.time()))
         self.sender.lost(session, unwritten)
+        if not carried:
+            self.delivery.release(session)
         self.delivery.advance()
 
     def session_gone(self, session: LiveSession) -> None:
@@ -211,16 +218,20 @@ class Supervisor:
         """A plugin asks for a move."""
         if order not in ("make-first", "break-first"):
             raise ValueError(f"order is 'make-first' or 'break-first', not {order!r}")
-        if self._move is not None:
-            return self._move.result
-        move = _Move(request, overlap, settle)
-        if session is not self.target or self.machine.state is not State.READY:
-            move.result.set_result(NotReady("only the READY connection can be moved"))
-            return move.result
-        self._move = move
-        logger.info("%s: moving to a new connection: %s", self.label, why)
-        self.perform(self.machine.reopen(order, self._loop.time()))
-        return move.result
+        if request is not None and not isinstance(request, Request):
+            raise TypeError(f"reopen takes a Request or None, not {type(request).__name__}")
+        if request is not None and (problem := url_problem(request.url)):
+            raise ValueError(f"reopen was given a bad URL: {problem}")
+        move = self._move
+        if move is None:
+            move = _Move(request, overlap, settle)
+            if session is not self.target or self.machine.state is not State.READY:
+                move.result.set_result(NotReady("only the READY connection can be moved"))
+            else:
+                self._move = move
+                logger.info("%s: moving to a new connection: %s", self.label, why)
+                self.perform(self.machine.reopen(order, self._loop.time()))
+        return asyncio.shield(move.result)  # whoever gives up waiting does not take the result from the others
 
     # Performing
 
@@ -273,8 +284,9 @@ class Supervisor:
             session.place_first(gap)
 
     def _begin(self, attempt: Attempt) -> None:
-        if self.machine.current is None:
-            for session in tuple(self.sessions):  # one that does not answer our close: two at once are enough
+        current = self.machine.current
+        for session in tuple(self.sessions):  # one that does not answer our close: two at once are enough
+            if current is None or session.attempt.number != current.number:
                 session.connection.abort()
         request = self._move.request if attempt.why == "move" and self._move is not None else None
         run = AttemptRun(self, attempt, request or self.request, resolve=request is None)
@@ -285,11 +297,13 @@ class Supervisor:
         try:
             session = await run.run()
         except Exception as cause:
+            if self.ending:
+                return  # nobody waits for it any more
             error = cause if isinstance(cause, LibwsError) else _broken(cause)
             if error.phase is None:
                 error.phase = run.phase
             if error.attempt is None:
-                error.attempt, error.generation = run.attempt, run.attempt.generation
+                error.attempt, error.generation = run.attempt.alone(), run.attempt.generation
             error = self._adapt(error, run.request)
             self.perform(self.machine.failed(number, error, run.phase, run.request, self._loop.time()))
             return
@@ -306,7 +320,8 @@ class Supervisor:
         try:
             watch = ask(hook, "keep_alive", session)
             if watch is not None:
-                session.run(_awaiting(watch), f"plugin {hook.plugin!r} in keep_alive")
+                coroutine = watch if asyncio.iscoroutine(watch) else _awaiting(watch)
+                session.run(coroutine, f"plugin {hook.plugin!r} in keep_alive")
         except LibwsError as error:
             session.fail(error)
 
@@ -404,8 +419,7 @@ class Supervisor:
 
     # Ending
 
-    async def _shut(self, code: int, reason: str) -> None:
-        deadline = self._loop.time() + self.close_timeout
+    async def _shut(self, code: int, reason: str, deadline: float) -> None:
         self._stop_attempting()
         if self.target is None:
             self.sender.end()
@@ -420,18 +434,22 @@ class Supervisor:
         if self._attempt is not None and self._attempt is not asyncio.current_task():
             self._attempt.cancel()
 
-    async def _settle(self, patience: float) -> None:
-        """Wait for our tasks; those that take longer than `patience` are cancelled."""
+    async def _settle(self, deadline: float | None = None) -> None:
+        """Wait for our tasks: users' handlers and what plugins run. At the deadline, None = now, they are cancelled."""
         me = asyncio.current_task()
         tasks = {task for task in self._tasks if task is not me and not task.done()}
-        for session in self.sessions:
-            tasks |= {task for task in session.tasks if task is not me}
-        if tasks and patience:
-            _, tasks = await asyncio.wait(tasks, timeout=patience)
+        if tasks and deadline is not None:
+            patience = max(deadline - asyncio.get_running_loop().time(), GRACE)
+            try:
+                _, tasks = await asyncio.wait(tasks, timeout=patience)
+            except asyncio.CancelledError:
+                for task in tasks:
+                    task.cancel()
+                raise
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=self.close_timeout)
+            await asyncio.wait(tasks, timeout=GRACE)
 
     def own(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of ours, for which `close` waits."""

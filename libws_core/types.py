@@ -116,6 +116,8 @@ def _parse_json(data: str | bytes) -> Any:
         return msgspec.json.decode(data)
     except msgspec.MsgspecError as error:
         raise ValueError(f"the message is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("the message is JSON that is nested too deeply") from None
 
 
 class Stop(Enum):
@@ -142,6 +144,10 @@ class Attempt(NamedTuple):
     """For the first READY, after a loss, or to take the place of a live connection (`Session.reopen`)."""
     failure: Failure | None = None
     """The failure before it, None on the first attempt and on a move."""
+
+    def alone(self) -> Attempt:
+        """This attempt without the failure before it, so that what is kept does not hold on to all that ever failed."""
+        return self._replace(failure=None)
 
 
 FIRST_ATTEMPT: Final = Attempt(1, 1, "open", None)
@@ -280,6 +286,10 @@ class Session(Protocol):
     @property
     def quiet(self) -> float:
         """Seconds since an application message arrived. Stands still while *we* have paused reading."""
+
+    @property
+    def paused_total(self) -> float:
+        """Seconds in all that *we* have not been reading: time in which silence is no fault of the peer."""
 
     def send(self, message: Message | Sending) -> Awaitable[None]:
         """Queue a message, ahead of users' ones, through `outgoing`. Plain: it is on its way when this returns.

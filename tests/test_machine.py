@@ -193,6 +193,20 @@ def test_reconnect_that_could_not_be_asked_ends_the_client() -> None:
     assert short(machine.broken(FATAL)) == ["Closed", "finish ConnectError"]
 
 
+def test_an_attempt_knows_the_failure_before_it_and_no_older_one() -> None:
+    machine = Machine(30)
+    (begin,) = machine.open()
+    for _ in range(3):
+        assert isinstance(begin, Begin)
+        request = Request("ws://test", attempt=begin.attempt)
+        machine.failed(begin.attempt.number, REFUSED, "dial", request, 0.0)
+        machine.answer(0)
+        (begin,) = machine.due()
+    assert isinstance(begin, Begin)
+    assert begin.attempt.failure is not None
+    assert begin.attempt.failure.request.attempt == (3, 1, "open", None)
+
+
 class TestMoves:
     def moving(self) -> Machine:
         machine = ready_machine()
