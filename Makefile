@@ -1,29 +1,50 @@
 # Every target sets up .venv by itself; nothing else is needed than Python >= 3.11 and make.
+#   make demo      one client rides out a server's faults
+#   make test      every test; make test PYTEST="-k backoff -x"
+#   make check     style, types, the rules of the house, docs in step with the code
+#   make wheels    builds every distribution into dist/, then runs the demo from them in an empty environment
+#   make clean     takes away what the others made
+# Another Python: make test PYTHON=python3.13
 .PHONY: demo test check wheels clean
 .DEFAULT_GOAL := test
 
-PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell \
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
 	$(p) -c 'import sys, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 BIN := .venv/bin
 READY := .venv/ready
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard libws_plugins/*/pyproject.toml))
+INSTALL := python -m pip install -q --disable-pip-version-check -c constraints.txt
+RULES := tests/test_architecture.py tests/test_docs.py tests/test_packaging.py
 
-$(READY): requirements-dev.txt constraints.txt pyproject.toml $(wildcard libws_plugins/*/pyproject.toml)
+# hatchling and editables come first, so that the constraints hold for what builds the distributions, too.
+$(READY): requirements-dev.txt constraints.txt pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "libws needs Python 3.11 or newer with venv; say which: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt hatchling editables
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -r requirements-dev.txt
-	touch $@
+	$(BIN)/$(INSTALL) hatchling editables
+	$(BIN)/$(INSTALL) --no-build-isolation -r requirements-dev.txt
+	@touch $@
 
 demo: $(READY)
 	@$(BIN)/libws demo
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libws_core $(wildcard libws_plugins/*/src)
+	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples
+	$(BIN)/python -m pytest -q -m "not install" $(RULES)
+
+wheels: $(READY)
+	rm -rf dist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist . $(PLUGINS:%=./%)
+	@ls dist
+	set -eu; empty=$$(mktemp -d); trap 'rm -rf "$$empty"' EXIT; \
+	$(BIN)/python -m venv "$$empty/venv"; \
+	"$$empty/venv/bin/"$(INSTALL) --find-links dist 'libws-core[standard]'; \
+	cd "$$empty"; venv/bin/libws plugins; venv/bin/libws demo
 
 clean:
-	rm -rf .venv dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name node_modules -prune -o -name __pycache__ -type d -exec rm -rf {} +

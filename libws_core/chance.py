@@ -1,6 +1,7 @@
 """Chance, in one place that tests can seed.
 
-For jitter and order only; keys and masks come from `os.urandom`. `libws_core.testing` replaces `source` by a seeded one.
+For jitter and order only; keys and masks come from `os.urandom`. `libws_core.testing` replaces `source` by a seeded
+one.
 """
 
 from __future__ import annotations

@@ -312,7 +312,7 @@ class IdleTimeout(ConnectionClosed, TimeoutError):
 
 
 class ProtocolError(ConnectionClosed):
-    """The peer broke the protocol (RFC 6455) or sent text that is not UTF-8. FATAL, as the close codes 1002 and 1007 are."""
+    """The peer broke the protocol (RFC 6455) or sent text that is not UTF-8. FATAL, as 1002 and 1007 are."""
 
     verdict = FATAL
     fault: Party = "remote"

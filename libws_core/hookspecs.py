@@ -77,9 +77,9 @@ def establish(session: Session) -> None:
     """Make an open connection ready: log in, wait for a hello, resume, subscribe. *async*
 
     Called after `dial`, one after the other in order, with the messages already decoded by the stages of `incoming`;
-    `session.recv` takes messages. When the last one ends the client is READY. `open_timeout` bounds the phase, and begins
-    anew with each message that `recv` takes and each that is written here (`session.extend` moves it). Raising fails
-    the attempt in the phase "establish".
+    `session.recv` takes messages. When the last one ends the client is READY. `open_timeout` bounds the phase, and
+    begins anew with each message that `recv` takes and each that is written here (`session.extend` moves it). Raising
+    fails the attempt in the phase "establish".
     """
 
 

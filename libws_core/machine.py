@@ -7,7 +7,8 @@ The shell (`client.py`) tells what happened, with the loop's time, and performs 
 
 At any time there is at most one *current* connection (READY, users' messages go to it), one *candidate* (an attempt
 under way, or in a move a connection that is open and does not carry messages yet) and one *retiring* connection
-(closing after a move). Attempts have numbers that are never used twice; what is said of any other number is stale and ignored.
+(closing after a move). Attempts have numbers that are never used twice; what is said of any other number is stale and
+ignored.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from .headers import Headers
 from .secret import public_url
 
 if TYPE_CHECKING:
-    from .client import Client
     from .errors import LibwsError
     from .events import Gap
 

@@ -24,6 +24,7 @@ from libws_core.headers import Headers
 from libws_core.types import Kind, Message
 from libws_core.verdicts import RETRY
 
+from .failures import closed
 from .fragments import NO_LIMIT, Fragments, not_utf8
 from .outgoing import FrameWriter, fitting_reason
 
@@ -399,24 +400,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._deliver, self._end = None, 0
         self._replace_buffer(0)
         if ended is not None:
-            error = self._error or self._reason_of_end()
-            ended(error)
-
-    def _reason_of_end(self) -> ConnectionClosed:
-        if self._close is not None:
-            by = "us" if self._initiator == "local" else "the server"
-            reason = f", reason {self._close.reason!r}" if self._close.reason else ""
-            return ConnectionClosed(
-                f"{self._name} was closed by {by} with code {int(self._close.code)}{reason}",
-                code=int(self._close.code),
-                reason=self._close.reason,
-                initiator=self._initiator,
+            ended(
+                self._error
+                or closed(self._name, self._close, self._initiator, aborted=self._aborted, cause=self._lost_by)
             )
-        if self._aborted:
-            return ConnectionClosed(f"{self._name} was dropped by us without a close frame", initiator="local")
-        if self._initiator is not None:
-            return ConnectionClosed(f"{self._name} did not answer our close frame (1006)", initiator="local")
-        why = f": {self._lost_by}" if self._lost_by else ""
-        error = ConnectionClosed(f"{self._name} was lost without a close frame (1006){why}", initiator="network")
-        error.__cause__ = self._lost_by
-        return error

@@ -1,14 +1,20 @@
-"""Foreign exceptions become errors of libws here, and nowhere else."""
+"""What went wrong, as errors of libws: foreign exceptions are translated here, and nowhere else."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
-from libws_core.errors import ConnectError, InvalidHandshake, NameResolutionError, TLSError
+from libws_core.errors import ConnectError, ConnectionClosed, InvalidHandshake, NameResolutionError, TLSError
 from libws_core.verdicts import FATAL
 
 from .http1 import BadResponse
+
+if TYPE_CHECKING:
+    from websockets.frames import Close
+
+    from libws_core.errors import Party
 
 
 def translate(error: Exception, what: str) -> ConnectError:
@@ -40,3 +46,30 @@ def _translate(error: Exception, what: str) -> ConnectError:
         return ConnectError(f"{what} closed the connection during the handshake")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     return ConnectError(f"cannot connect to {what}: {reason}")
+
+
+def closed(
+    name: str, close: Close | None, initiator: Party | None, *, aborted: bool, cause: Exception | None
+) -> ConnectionClosed:
+    """How a WebSocket ended that broke no rule.
+
+    Args:
+        name: its URL as it may be shown.
+        close: the server's close frame, None if none came.
+        initiator: who sent the first close frame, None if nobody did.
+        aborted: we dropped the socket.
+        cause: what the socket said, if it broke.
+    """
+    if close is not None:
+        by = "us" if initiator == "local" else "the server"
+        reason = f", reason {close.reason!r}" if close.reason else ""
+        text = f"{name} was closed by {by} with code {int(close.code)}{reason}"
+        return ConnectionClosed(text, code=int(close.code), reason=close.reason, initiator=initiator)
+    if aborted:
+        return ConnectionClosed(f"{name} was dropped by us without a close frame (1006)", initiator="local")
+    if initiator is not None:
+        return ConnectionClosed(f"{name} did not answer our close frame (1006)", initiator="local")
+    why = f": {cause}" if cause is not None else ""
+    error = ConnectionClosed(f"{name} was lost without a close frame (1006){why}", initiator="network")
+    error.__cause__ = cause
+    return error
