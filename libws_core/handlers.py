@@ -23,7 +23,7 @@ Own = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Calling it gives a coroutine: an `async def`, or an object whose class has an async `__call__`."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(vars(type(handler)).get("__call__"))
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 class MessageHandlers:
