@@ -96,5 +96,5 @@ async def test_certificates_of_the_system_that_cannot_be_read(monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(ssl, "create_default_context", fail)
-    with pytest.raises(ConnectError, match="Permission denied"):
+    with pytest.raises(ConnectError, match="permission denied"):
         await Websockets().dial(Request("wss://127.0.0.1:1/", proxy=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -44,7 +45,10 @@ def _translate(error: Exception, what: str) -> ConnectError:
         return InvalidHandshake(f"{what} did not answer with a response of HTTP: {error}")
     if isinstance(error, EOFError):
         return ConnectError(f"{what} closed the connection during the handshake")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno).lower()  # asyncio's own text names the address instead
+    else:
+        reason = str(error) or type(error).__name__
     return ConnectError(f"cannot connect to {what}: {reason}")
 
 
