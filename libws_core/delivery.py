@@ -26,7 +26,7 @@ class Delivery:
     def __init__(self, messages: int, size: int, own: Own, emit: Callable[[Gap], object]) -> None:
         self.inbox = Inbox(messages, size, self._has_room)
         self.handlers = MessageHandlers(own, self.inbox, self.route)
-        self.received = 0
+        self._received = 0
         self.line: list[LiveSession] = []
         self.deliver: Callable[[Message], object] = self._to_inbox
         """Takes a data message of the oldest connection."""
@@ -43,10 +43,15 @@ class Delivery:
 
     def route(self) -> None:
         """Compose the way of a message anew: a handler came or went."""
-        self.put = self.handlers.route(self._to_inbox, self._count)
+        self.put = self.handlers.route() or self._to_inbox
         self.deliver = compose(self._stages, self.put, self._mark, self._stage_failed)
         for session in self.line:
             session.rewire()
+
+    @property
+    def received(self) -> int:
+        """Messages given to the user or put into the inbox."""
+        return self._received + self.handlers.given
 
     @property
     def has_room(self) -> bool:
@@ -88,15 +93,12 @@ class Delivery:
         self.inbox.finish(error)
 
     def _to_inbox(self, message: Message) -> None:
-        self.received += 1
+        self._received += 1
         inbox = self.inbox
         inbox.admit(message)
         inbox.put(message)
         if inbox.full and self.line:
             self.line[0].pause()
-
-    def _count(self) -> None:
-        self.received += 1
 
     def _has_room(self) -> None:
         self.advance()

@@ -45,6 +45,8 @@ class MessageHandlers:
         self._busy = False
         """The task is within a handler."""
         self._running = False
+        self.given = 0
+        """Messages given straight to plain handlers."""
 
     def __bool__(self) -> bool:
         return bool(self._handlers)
@@ -77,15 +79,19 @@ class MessageHandlers:
         self._running = True
         self._follow()
 
-    def route(self, to_inbox: Callable[[Message], object], count: Callable[[], object]) -> Callable[[Message], object]:
-        """Where a message goes: straight to plain handlers, else into the inbox."""
+    def route(self) -> Callable[[Message], object] | None:
+        """What gives a message straight to plain handlers; None if messages go into the inbox."""
         if not self.plain:
-            return to_inbox
-        handlers = tuple(self._handlers)
+            return None
+        first, *others = self._handlers
 
         def direct(message: Message) -> None:
-            count()
-            for handler in handlers:
+            self.given += 1
+            try:
+                first(message)
+            except Exception:
+                logger.exception("a handler of messages failed: %r", first)
+            for handler in others:
                 try:
                     handler(message)
                 except Exception:

@@ -252,8 +252,7 @@ class Machine:
     def _begin(self, why: Literal["open", "reconnect", "move"], failure: Failure | None = None) -> Begin:
         self.number += 1
         if failure is not None:
-            request = failure.request
-            failure = replace(failure, request=replace(request, attempt=request.attempt.alone()))
+            failure = _remembered(failure)
         self.candidate = Attempt(self.number, self.generation + 1, why, failure)
         self._candidate_ready_at = None
         self._latest = self.candidate.alone()
@@ -346,3 +345,10 @@ class Machine:
 
     def _last(self) -> Attempt | None:
         return self.current or self.candidate or self._latest
+
+
+def _remembered(failure: Failure) -> Failure:
+    """A failure as the next attempt knows it: without traceback and cause, or each would keep all before it alive."""
+    error, request = failure.error.but(), failure.request
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return replace(failure, error=error, request=replace(request, attempt=request.attempt.alone()))

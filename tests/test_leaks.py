@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import tracemalloc
 import weakref
@@ -18,6 +19,12 @@ from libws_core import Client, Event, LibwsError, Message, Session, hookimpl
 from libws_core.testing import Leaked, MemoryDialer, MemoryPeer, Server, ServerPeer, leaks, refuse, virtual
 
 QUICK = {"backoff": {"base": 0.001, "cap": 0.001}}
+
+
+@pytest.fixture(autouse=True)
+def _no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest keeps every record, with the errors in it."""
+    monkeypatch.setattr(logging.getLogger("libws"), "disabled", True)
 
 
 class Uses:

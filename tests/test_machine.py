@@ -90,7 +90,7 @@ def test_a_failed_attempt_asks_waits_and_begins_anew_for_the_same_generation() -
     assert isinstance(begin, Begin)
     assert (begin.attempt.number, begin.attempt.generation, begin.attempt.why) == (2, 1, "open")
     assert begin.attempt.failure is not None
-    assert begin.attempt.failure.error is REFUSED
+    assert (begin.attempt.failure.error.text, begin.attempt.failure.count) == ("refused", 1)
 
 
 def test_a_loss_in_ready_is_disconnected_and_the_next_ready_a_gap_and_reconnected() -> None:

@@ -1,0 +1,18 @@
+"""What every test of the core and of the assembled whole starts from."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies and plugins of whoever runs the tests do not count; who installs something may need the proxies."""
+    if request.node.get_closest_marker("install") is not None:
+        monkeypatch.delenv("LIBWS_PLUGINS", raising=False)
+        return
+    for name in os.environ:
+        if name.lower().endswith("_proxy") or name.startswith("LIBWS_PLUGINS"):
+            monkeypatch.delenv(name)

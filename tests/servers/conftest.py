@@ -1,0 +1,303 @@
+"""Third parties' servers as processes on loopback, an echo server to stand behind them, and clients that remember.
+
+A program that is missing skips its tests and says what to install; where LIBWS_TEST_SERVERS is "required", as in CI,
+it fails them instead, so that none can get lost. Nothing is ever installed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+
+from libws_core import Client, Connected, Event, Message, Session, hookimpl
+
+HOST = "127.0.0.1"
+PATIENCE = 15.0
+"""Seconds after which what a test waits for will not come."""
+
+E = TypeVar("E", bound=Event)
+
+
+def missing(what: str, cure: str) -> NoReturn:
+    """Skip the test; fail it where the servers are required."""
+    text = f"{what} is missing; try: {cure}"
+    if os.environ.get("LIBWS_TEST_SERVERS") == "required":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def find_program(name: str, cure: str) -> str:
+    """The path of a program; Debian keeps servers in folders that are not in everyone's PATH."""
+    folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    return shutil.which(name, path=folders) or missing(name, cure)
+
+
+class Program:
+    """A child process that listens on a loopback port, in a process group of its own."""
+
+    def __init__(self, command: list[str], port: int, log: Path, environ: dict[str, str]) -> None:
+        self.command = command
+        self.port = port
+        self.log = log
+        self.environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> Program:
+        """Start it, also again after `stop`; returns when its port answers."""
+        self._process = process = self._spawn()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await answers(self.port):
+                    if process.poll() is not None:
+                        raise self._failure(f"ended with {process.returncode} before it listened")
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise self._failure("does not listen") from None
+        return self
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environ},
+                start_new_session=True,
+            )
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process itself."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def wait(self) -> None:
+        """Wait until the process has ended by itself, and see that its children have, too."""
+        assert self._process is not None
+        try:
+            await asyncio.to_thread(self._process.wait, PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise self._failure("does not end") from None
+        self.kill()
+
+    async def stop(self) -> None:
+        """Ask it to end, then see to it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            await self.wait()
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # nobody of the group is left
+                pass
+            process.wait()
+
+    @property
+    def said(self) -> str:
+        """What it has written to its standard output and error."""
+        return self.log.read_text(errors="replace")
+
+    def _failure(self, what: str) -> AssertionError:
+        name = Path(self.command[0]).name
+        return AssertionError(f"{name} on port {self.port} {what}; it said:\n{self.said[-2000:]}")
+
+
+async def answers(port: int) -> bool:
+    """Whether something listens on a loopback port."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        pass
+    return True
+
+
+class Echo:
+    """An echo server that counts its connections and can be stopped and started again on its port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.connections: list[ServerConnection] = []
+        """Every connection since it was made."""
+        self._server: WebSocketServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://{HOST}:{self.port}/"
+
+    async def start(self) -> Echo:
+        self._server = await serve(self._handle, HOST, self.port, ping_interval=None)
+        return self
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+            await server.wait_closed()
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
+        async for message in connection:
+            await connection.send(message)
+
+
+class Story:
+    """A client with every event of its life."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.events: list[Event] = []
+        self._news = asyncio.Event()
+        client.on(Event, self._add)
+
+    def _add(self, event: Event) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[E], number: int = 1) -> E:
+        """The event of that class and number, as soon as it has happened."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while len(self.all(kind)) < number:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            told = "\n".join(map(str, self.events))
+            raise AssertionError(f"no {kind.__name__} number {number} came; instead:\n{told}") from None
+        return self.all(kind)[number - 1]
+
+    @property
+    def connected_once(self) -> bool:
+        """Whether the first connection is still the only one."""
+        return len(self.all(Connected)) == 1 and all(event.generation == 1 for event in self.events)
+
+
+class Counter:
+    """A plugin that counts messages by what `label` says of them, nearer to the wire than those that take them out."""
+
+    def __init__(self, label: Callable[[Message], str | None]) -> None:
+        self.label = label
+        self.counts: dict[str | None, int] = {}
+        self._news = asyncio.Event()
+
+    @hookimpl(trylast=True)
+    def incoming(self, session: Session) -> Callable[[Message], Message]:
+        def count(message: Message) -> Message:
+            label = self.label(message)
+            self.counts[label] = self.counts.get(label, 0) + 1
+            self._news.set()
+            return message
+
+        return count
+
+    async def until(self, **numbers: int) -> None:
+        """Wait until as many of each label have come."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while any(self.counts.get(label, 0) < number for label, number in numbers.items()):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"{numbers} did not come, only {self.counts}") from None
+
+
+@pytest.fixture
+def counter() -> type[Counter]:
+    return Counter
+
+
+@pytest.fixture
+def require() -> Callable[[Path, str, str], None]:
+    """Skip or fail, as `missing` does, unless a path exists."""
+
+    def check(path: Path, what: str, cure: str) -> None:
+        if not path.exists():
+            missing(what, cure)
+
+    return check
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Give ports that nothing listens on."""
+    given: set[int] = set()
+
+    def find() -> int:
+        while True:
+            with socket.socket() as sock:
+                sock.bind((HOST, 0))
+                port: int = sock.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
+
+    return find
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Awaitable[Program]]]:
+    """Start a program: `await run("nginx", "-c", path, port=..., cure=...)`. It ends with the test, whatever comes."""
+    programs: list[Program] = []
+
+    async def start(name: str, *arguments: object, port: int, cure: str, **environ: str) -> Program:
+        command = [find_program(name, cure), *map(str, arguments)]
+        program = Program(command, port, tmp_path / f"{name}-{port}.log", environ)
+        programs.append(program)
+        return await program.start()
+
+    yield start
+    for program in reversed(programs):
+        program.kill()
+
+
+@pytest.fixture
+async def echo(free_port: Callable[[], int]) -> AsyncIterator[Echo]:
+    """An echo server, not yet started: a test may want it down at first."""
+    server = Echo(free_port())
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def tell() -> AsyncIterator[Callable[..., Story]]:
+    """Make a client, with its story; it is closed at the end.
+
+    Proxies of the environment do not count, and delays are short unless the test says otherwise.
+    """
+    stories: list[Story] = []
+
+    def make(url: str, **arguments: Any) -> Story:
+        options = {"backoff": {"base": 0.05, "cap": 0.2}, **arguments.pop("options", {})}
+        story = Story(Client(url, **{"proxy": None, "options": options, **arguments}))
+        stories.append(story)
+        return story
+
+    yield make
+    for story in stories:
+        await story.client.close()
