@@ -196,6 +196,24 @@ async def test_of_open_itself() -> None:
             assert await cancel(running) < PROMISE * SLACK
 
 
+async def test_of_close_while_handlers_finish() -> None:
+    handling = asyncio.Event()
+
+    async def slow(message: Message) -> None:
+        handling.set()
+        await asyncio.sleep(60)
+
+    async with Server(lambda peer: peer.send("work") and None) as server:
+        client = make(server.url)
+        client.on_message(slow)
+        async with watched(client):
+            await client.open()
+            await handling.wait()
+            closing = asyncio.ensure_future(client.close())
+            await until(lambda: client.state is State.CLOSED)
+            assert await cancel(closing) < PROMISE * SLACK
+
+
 async def test_by_a_timeout_around_it() -> None:
     async with Server(hang()) as server, leaks():
         begin = time.monotonic()
@@ -213,10 +231,14 @@ async def test_in_a_task_group_that_fails() -> None:
     async with Server(by_hand()) as server:
         client = make(server.url)
         async with watched(client):
+
+            async def group() -> None:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(body(client))
+                    tasks.create_task(fails())
+
             with pytest.raises(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(body(client))
-                    group.create_task(fails())
+                await group()
 
 
 async def test_of_a_move() -> None:

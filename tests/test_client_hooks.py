@@ -53,7 +53,9 @@ async def test_no_hook_is_called_for_a_message() -> None:
         await asyncio.sleep(1)
         before = calls.copy()
         assert before == {
-            hook: 3 * (5 + 1 if hook == "observe" else 1) for hook in HOOKS if hook not in ("hold", "adapt_error", "reconnect")
+            hook: 3 * (5 + 1 if hook == "observe" else 1)
+            for hook in HOOKS
+            if hook not in ("hold", "adapt_error", "reconnect")
         }
         tasks = asyncio.all_tasks()
         peer.on_message = lambda message: peer.send(message.data)

@@ -113,7 +113,7 @@ async def test_make_first_keeps_the_old_one_until_the_new_one_shows_a_message() 
         old = await dialer.accept()
         begin = now()
         moving = mover.session.reopen("old age", overlap=10)
-        assert client.state is State.REOPENING
+        assert str(client.state) == "reopening"
         new = await dialer.accept()
         await asyncio.sleep(1)
         await client.send("to the old one")
@@ -278,7 +278,8 @@ def test_if_the_new_one_fails_the_old_one_stays_and_the_result_is_the_error(step
     @virtual
     async def body() -> None:
         mover = Mover()
-        dialer = MemoryDialer(by_hand(), {"refused": refuse(503), "hangs": hang()}.get(step, by_hand()))
+        steps: dict[str, Any] = {"refused": refuse(503), "hangs": hang()}
+        dialer = MemoryDialer(by_hand(), steps.get(step, by_hand()))
         client, events = make(dialer, mover)
         async with client:
             old = await dialer.accept()
@@ -617,6 +618,27 @@ async def test_a_break_first_move_that_fails_is_retried_like_a_loss() -> None:
         "Connected", "AttemptFailed", "Retrying", "Gap", "Reconnected", "Disconnected", "Closed",
     ]  # fmt: skip
     assert isinstance(events[4], Reconnected)
+
+
+@virtual
+async def test_close_in_a_move_reads_what_both_have_said() -> None:
+    mover, dialer = Mover(), MemoryDialer(latency=0.1)
+    client, _ = make(dialer, mover)
+    await client.open()
+    old = await dialer.accept()
+    mover.session.reopen("old age", settle=60)
+    new = await dialer.accept()
+    await asyncio.sleep(1)
+    new.send("new 1")
+    await asyncio.sleep(1)
+    closing = asyncio.ensure_future(client.close())
+    await asyncio.sleep(0)
+    new.send("new 2")
+    old.send("old")
+    await closing
+    assert await read(client, 3) == ["old", "new 1", "new 2"]
+    with pytest.raises(ClientClosed):
+        await client.recv()
 
 
 @pytest.mark.parametrize("order", ["make-first", "break-first"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -100,9 +101,13 @@ async def test_iterating_raises_the_error_of_a_client_that_failed_after_what_is_
     await client.open()
     await asyncio.sleep(1)
     assert client.state is State.FAILED
-    with pytest.raises(ConnectionClosed) as caught:
+
+    async def iterate() -> None:
         async for message in client:
             got.append(message.data)
+
+    with pytest.raises(ConnectionClosed) as caught:
+        await iterate()
     assert got == ["last words"]
     assert caught.value.code == 1009
     with pytest.raises(ConnectionClosed):
@@ -243,7 +248,7 @@ async def test_markers_that_nobody_reads_are_bounded_and_none_is_kept_for_plain_
             seen.append(item)
         assert len(seen) == MAX_MARKERS
         assert (seen[0].since, seen[-1].until) == (gaps[0].since, gaps[-1].until)
-        assert all(before.until <= after.since for before, after in zip(seen, seen[1:], strict=False))
+        assert all(before.until <= after.since for before, after in itertools.pairwise(seen))
 
     dialer = MemoryDialer().first(*[drop] * 10)
     async with make(dialer, Again()) as client:
@@ -270,12 +275,13 @@ def handler_of(kind: str, got: list[str]) -> Callable[[Message], Any]:
         await asyncio.sleep(0.01 if int(message.data) % 2 else 0.02)
         got.append(message.data)
 
-    return {
+    handlers: dict[str, Callable[[Message], Any]] = {
         "plain": lambda message: got.append(message.data),
         "async": slow,
         "partial": functools.partial(slow),
         "object": AsyncObject(got),
-    }[kind]
+    }
+    return handlers[kind]
 
 
 @pytest.mark.parametrize("kind", ["plain", "async", "partial", "object"])
@@ -327,6 +333,23 @@ def test_what_a_handler_raises_is_logged_and_delivery_goes_on(kind: str, caplog:
     body()
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [str(record.exc_info[1]) for record in errors if record.exc_info] == ["'0'", "'1'", "'2'"]
+
+
+@virtual
+async def test_several_handlers_get_each_message_in_the_order_in_which_they_came() -> None:
+    got: list[str] = []
+
+    def second(message: Message) -> None:
+        got.append(f"second {message.data}")
+        raise KeyError("a bug")
+
+    client = make(MemoryDialer(flood(2)))
+    client.on_message(lambda message: got.append(f"first {message.data}"))
+    client.on_message(second)
+    client.on_message(lambda message: got.append(f"third {message.data}"))
+    async with client:
+        await asyncio.sleep(1)
+        assert got == [f"{name} {number}" for number in "01" for name in ("first", "second", "third")]
 
 
 @virtual
@@ -539,8 +562,12 @@ async def test_a_client_may_be_closed_by_its_own_handlers() -> None:
 
 @pytest.mark.parametrize(
     ("count", "size", "bounds"),
-    [(100, 1, {"inbox_messages": 10}), (100, 100, {"inbox_bytes": 1000}), (20, 500, {"inbox_bytes": 100})]
-    + [(7, 1, {"inbox_messages": 1})],
+    [
+        (100, 1, {"inbox_messages": 10}),
+        (100, 100, {"inbox_bytes": 1000}),
+        (20, 500, {"inbox_bytes": 100}),
+        (7, 1, {"inbox_messages": 1}),
+    ],
 )
 def test_at_the_high_mark_the_connection_is_paused_at_half_resumed_and_nothing_is_lost(
     count: int, size: int, bounds: dict[str, int]

@@ -85,6 +85,12 @@ async def forever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
+async def live(client: Client) -> None:
+    """Open it and wait for its end."""
+    await client.open()
+    await client.wait_closed()
+
+
 async def read(client: Client, count: int) -> list[Any]:
     return [(await client.recv(60)).data for _ in range(count)]
 
@@ -162,7 +168,7 @@ async def test_what_a_cancelled_reader_leaves_goes_to_one_that_waits() -> None:
         await asyncio.sleep(1)
         (peer,) = dialer.peers
         peer.send("one")
-        while not session._held._claimed:  # type: ignore[attr-defined]
+        while not session._held._claimed:  # type: ignore[attr-defined]  # noqa: ASYNC110
             await asyncio.sleep(0)
         tasks[0].cancel()
         assert (await tasks[1]).data == "one"
@@ -199,8 +205,7 @@ async def test_recv_is_for_establish_only() -> None:
 
     client = make(MemoryDialer(), Established(spawns))
     with pytest.raises(PluginFailed, match=r"session\.recv is for establish"):
-        await client.open()
-        await client.wait_closed()
+        await live(client)
 
 
 @virtual
@@ -362,7 +367,7 @@ async def test_idle_and_quiet_stand_still_while_we_are_not_reading() -> None:
         session = plugin.session
         await asyncio.sleep(50)
         assert session.idle == session.quiet == 0
-        assert session.paused_total == 50  # type: ignore[attr-defined]
+        assert session.paused_total == 50
         await read(client, 20)
         await asyncio.sleep(7)
         assert session.idle == session.quiet == 7
@@ -449,8 +454,7 @@ def test_what_a_spawned_coroutine_raises_ends_the_connection(kind: type[Exceptio
 
         client = make(MemoryDialer(), Established(establish))
         with pytest.raises(LibwsError) as caught:
-            await client.open()
-            await client.wait_closed()
+            await live(client)
         if isinstance(error, KeyError):
             assert isinstance(caught.value, PluginFailed)
             assert "fails" in str(caught.value)
@@ -559,7 +563,7 @@ async def test_fail_with_a_code_reads_the_answer_also_when_we_had_paused() -> No
         begin = now()
         plugin.session.fail(ConnectionClosed("enough"), 4000)
         assert await peer.wait_gone() == 4000
-        while client._supervisor.sessions:
+        while client._supervisor.sessions:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert now() == begin
         assert await read(client, 10) == [str(number) for number in range(10)]
@@ -718,8 +722,7 @@ def test_a_stage_that_raises_gives_the_connection_its_verdict(kind: type[Excepti
         dialer = MemoryDialer(greet("ok", "bad", "unseen"))
         client = make(dialer, Staged(lambda session: stage), Established(establish), Again())
         with pytest.raises(LibwsError) as caught:
-            await client.open()
-            await client.wait_closed()
+            await live(client)
         assert isinstance(caught.value, PluginFailed) == isinstance(error, KeyError)
         assert caught.value is error or "plugin 'staged' failed in incoming: KeyError" in str(caught.value)
         assert caught.value.phase == phase
@@ -746,7 +749,7 @@ async def test_a_connection_whose_incoming_fails_is_closed_and_leaves_nothing() 
     opening = asyncio.ensure_future(client.open())
     peer = await dialer.accept()
     assert await peer.wait_gone() == 1000
-    while client._supervisor.sessions:
+    while client._supervisor.sessions:  # noqa: ASYNC110
         await asyncio.sleep(0)
     with pytest.raises(LibwsError, match="gave up after 2 failures"):
         await opening

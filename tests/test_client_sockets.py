@@ -22,7 +22,7 @@ def make(server: Server, *plugins: object, options: Any = None, **more: Any) -> 
 async def heard(client: Client, kind: type[Event]) -> Any:
     """The next event of a kind."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    remove = client.on(kind, lambda event: future.done() or future.set_result(event))
+    remove = client.on(kind, lambda event: None if future.done() else future.set_result(event))
     try:
         return await future
     finally:
@@ -139,7 +139,7 @@ async def test_leaving_a_flood_is_prompt() -> None:
             async for message in client:
                 assert message.data
                 break
-            while not client._inbox.full:
+            while not client._inbox.full:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             begin = time.monotonic()
         assert time.monotonic() - begin < 3
@@ -198,20 +198,19 @@ async def test_a_move_on_real_sockets_loses_nothing() -> None:
             await asyncio.sleep(0.001)
 
     moves = Moves()
-    async with leaks(), asyncio.timeout(20), Server(counts) as server:
-        async with make(server, moves) as client:
-            for _ in range(5):
-                await client.recv()
-            assert await moves.session.reopen("test") is True
-            await client.send("after the move", confirm=True)
-            seen: dict[str, list[int]] = {"1": list(range(5)), "2": []}
-            while len(seen["2"]) < 50:
-                generation, number = (await client.recv()).data.split()
-                assert generation == "2" or not seen["2"]
-                seen[generation].append(int(number))
-            for numbers in seen.values():
-                assert numbers == list(range(len(numbers)))
-            assert server.count == 2
+    async with leaks(), asyncio.timeout(20), Server(counts) as server, make(server, moves) as client:
+        for _ in range(5):
+            await client.recv()
+        assert await moves.session.reopen("test") is True
+        await client.send("after the move", confirm=True)
+        seen: dict[str, list[int]] = {"1": list(range(5)), "2": []}
+        while len(seen["2"]) < 50:
+            generation, number = (await client.recv()).data.split()
+            assert generation == "2" or not seen["2"]
+            seen[generation].append(int(number))
+        for numbers in seen.values():
+            assert numbers == list(range(len(numbers)))
+        assert server.count == 2
 
 
 async def test_a_large_message_passes_a_small_inbox() -> None:
@@ -235,14 +234,13 @@ async def test_reconnecting_after_a_close_that_is_never_finished() -> None:
 
 
 async def test_refused_by_tcp_while_the_server_is_down() -> None:
-    async with leaks(), asyncio.timeout(20), Server(by_hand()) as server:
-        async with make(server) as client:
-            lost = asyncio.ensure_future(heard(client, Disconnected))
-            await asyncio.sleep(0)
-            await server.stop()
-            assert isinstance((await lost).error, ConnectionClosed)
-            again = asyncio.ensure_future(heard(client, Reconnected))
-            await asyncio.sleep(0.1)
-            await server.start()
-            await again
-            await client.send("back", confirm=True)
+    async with leaks(), asyncio.timeout(20), Server(by_hand()) as server, make(server) as client:
+        lost = asyncio.ensure_future(heard(client, Disconnected))
+        await asyncio.sleep(0)
+        await server.stop()
+        assert isinstance((await lost).error, ConnectionClosed)
+        again = asyncio.ensure_future(heard(client, Reconnected))
+        await asyncio.sleep(0.1)
+        await server.start()
+        await again
+        await client.send("back", confirm=True)

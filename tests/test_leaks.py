@@ -32,7 +32,7 @@ class Uses:
 
     @hookimpl
     def incoming(self, session: Session) -> Callable[[Message], Message]:
-        session.state(dict)["seen"] = 0
+        session.state(list[int])
         return lambda message: message
 
     @hookimpl
@@ -107,7 +107,7 @@ async def grows(client: Client, first: int, last: int, step: Callable[[int], Awa
 
 @virtual
 async def test_a_thousand_reconnects_leave_nothing() -> None:
-    dialer = MemoryDialer(talk)  # type: ignore[arg-type]
+    dialer = MemoryDialer(talk)
     dialer.dials = type(dialer.dials)(maxlen=10)
     client = Client("ws://test/", plugins=["-websockets", Uses(), dialer], options=QUICK)
     async with leaks():
@@ -135,8 +135,8 @@ async def test_two_hundred_reconnects_on_real_sockets_leave_nothing() -> None:
 
 @virtual
 async def test_failed_attempts_leave_nothing_either() -> None:
-    dialer = MemoryDialer(refuse(503), lambda peer: peer.drop() and None)
-    dialer.script(*[refuse(503), lambda peer: peer.drop() and None] * 600)
+    steps: list[Any] = [refuse(503), lambda peer: peer.drop() and None]
+    dialer = MemoryDialer(*steps * 600)
     client = Client("ws://test/", plugins=["-websockets", Uses(), dialer], options=QUICK)
     async with leaks():
         opening = asyncio.ensure_future(client.open())
@@ -165,10 +165,9 @@ async def test_moves_leave_nothing() -> None:
             assert await moves.session.reopen("again", overlap=0) is True
 
     client = Client("ws://test/", plugins=["-websockets", moves, dialer])
-    async with leaks():
-        async with client:
-            grown = await grows(client, 50, 350, step)
-            assert len(client._delivery.line) == len(client._supervisor.sessions) == 1
+    async with leaks(), client:
+        grown = await grows(client, 50, 350, step)
+        assert len(client._delivery.line) == len(client._supervisor.sessions) == 1
     assert abs(grown["tasks"]) <= 3
     assert grown["memory"] < 300_000  # the dialer remembers its dials
 

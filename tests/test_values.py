@@ -143,7 +143,7 @@ class TestVerdictTable:
 
     @pytest.mark.parametrize("key", ["x", "1-", "-1", "9-1", "1-99999", "", "1-2-3"])
     def test_a_bad_key_is_told(self, key: str) -> None:
-        with pytest.raises(ValueError, match="is n(either|ot)"):
+        with pytest.raises(ValueError, match=r"is n(either|ot)"):
             verdict_table({key: Verdict.FATAL})
 
 
