@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import LibwsError, PluginFailed
 
 if TYPE_CHECKING:
-    from .plugins import Hook
+    from .binding import Hook
 
 
 def ask(hook: Hook, name: str, *args: Any) -> Any:

@@ -19,7 +19,7 @@ from .verdicts import Verdict
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .plugins import Hook
+    from .binding import Hook
     from .supervisor import Supervisor
 
 CONNECTION = ("start", "write", "pause", "resume", "close", "abort")

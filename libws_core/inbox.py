@@ -94,8 +94,6 @@ class Inbox:
                     continue
             else:
                 self.dismiss(item)
-            if self.full and not items:
-                self._low()
             return item
         if self.full:
             self._low()

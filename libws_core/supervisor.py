@@ -25,8 +25,9 @@ from .url import url_problem
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
+    from .binding import Hook
     from .delivery import Delivery
-    from .plugins import Hook, Plan
+    from .plugins import Plan
 
 logger = logging.getLogger("libws")
 
