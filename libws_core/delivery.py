@@ -85,7 +85,7 @@ class Delivery:
     def place(self, gap: Gap) -> None:
         """Put a marker behind what was delivered; plain handlers do not see markers."""
         if not self.handlers.plain:
-            self.inbox.put(gap)
+            self.inbox.mark(gap)
 
     def finish(self, error: LibwsError | None) -> None:
         """Nothing more will come."""
@@ -95,7 +95,6 @@ class Delivery:
     def _to_inbox(self, message: Message) -> None:
         self._received += 1
         inbox = self.inbox
-        inbox.admit(message)
         inbox.put(message)
         if inbox.full and self.line:
             self.line[0].pause()

@@ -83,21 +83,23 @@ class MessageHandlers:
         """What gives a message straight to plain handlers; None if messages go into the inbox."""
         if not self.plain:
             return None
-        first, *others = self._handlers
+        handler = self._handlers[0] if len(self._handlers) == 1 else self._call_all
 
         def direct(message: Message) -> None:
             self.given += 1
             try:
-                first(message)
+                handler(message)
             except Exception:
-                logger.exception("a handler of messages failed: %r", first)
-            for handler in others:
-                try:
-                    handler(message)
-                except Exception:
-                    logger.exception("a handler of messages failed: %r", handler)
+                logger.exception("a handler of messages failed: %r", handler)
 
         return direct
+
+    def _call_all(self, message: Message) -> None:
+        for handler in self._handlers:
+            try:
+                handler(message)
+            except Exception:
+                logger.exception("a handler of messages failed: %r", handler)
 
     def _follow(self) -> None:
         """Hand over what waits in the inbox, and keep the task that async handlers need."""
@@ -109,11 +111,7 @@ class MessageHandlers:
             self._task = None
         while self.plain and (message := self._inbox.take()) is not None:
             assert isinstance(message, Message)
-            for handler in self._handlers:
-                try:
-                    handler(message)
-                except Exception:
-                    logger.exception("a handler of messages failed: %r", handler)
+            self._call_all(message)
         self._changed()
 
     async def _consume(self) -> None:

@@ -61,16 +61,22 @@ class Inbox:
             self.full = False
             self._low()
 
-    def put(self, item: Message | Gap) -> None:
-        """Add a message, which `admit` counts, or a marker, which costs nothing."""
-        if isinstance(item, Gap):
-            item = self._marked(item)
-        self._items.append(item)
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def put(self, message: Message) -> None:
+        """Add a message, and count it."""
+        self._items.append(message)
+        # as `admit`, without the call
+        self.count += 1
+        self.size += len(message.data)
+        if self.count >= self.max_messages or self.size >= self.max_size:
+            self.full = True
+        if self._waiter is not None:
+            self.wake()
+
+    def mark(self, gap: Gap) -> None:
+        """Add a marker, which costs nothing."""
+        self._items.append(self._marked(gap))
+        if self._waiter is not None:
+            self.wake()
 
     def finish(self, error: LibwsError | None) -> None:
         """Nothing more will come: readers get what is there, then the end."""
@@ -92,8 +98,11 @@ class Inbox:
                 self._markers -= 1
                 if not markers:
                     continue
-            else:
+            elif self.full:
                 self.dismiss(item)
+            else:  # as `dismiss`, without the call
+                self.count -= 1
+                self.size -= len(item.data)
             return item
         if self.full:
             self._low()

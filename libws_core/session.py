@@ -113,8 +113,8 @@ class LiveSession:
         except LibwsError:
             self.connection.start(_ignore, self._ended)  # only a connection that was started tells its end
             raise
-        receive = compose_incoming(stages, self._on_data, self._on_control, self.mark, self._stage_failed)
-        self.connection.start(receive, self._ended)
+        staged, control = compose_incoming(stages, self._on_data, self.mark, self._stage_failed)
+        self.connection.start(self._entry(staged, control), self._ended)
 
     # What plugins see
 
@@ -357,6 +357,31 @@ class LiveSession:
             self._sink = self._supervisor.delivery.deliver
 
     # What the connection tells
+
+    def _entry(self, staged: Callable[[Message], object] | None, control: Callable[[Message], object]) -> Any:
+        """What the connection calls with each message; without stages `_on_data` stands in it, since a call costs."""
+        text, binary = Kind.TEXT, Kind.BINARY
+        connection: Any = self.connection
+
+        def receive(message: Message) -> None:
+            kind = message.kind
+            if kind is text or kind is binary:
+                self._last_data = connection.received
+                self._sink(message)
+            else:
+                self._on_control(message)
+                control(message)
+
+        def receive_staged(message: Message) -> None:
+            kind = message.kind
+            if kind is text or kind is binary:
+                on_data(message)
+            else:
+                self._on_control(message)
+                control(message)
+
+        on_data = staged or self._on_data
+        return receive if staged is None and self._sees_bytes else receive_staged
 
     def _on_data(self, message: Message) -> None:
         self._last_data = self.connection.received if self._sees_bytes else self._loop.time()  # type: ignore[attr-defined]

@@ -34,12 +34,12 @@ def compose(stages: Sequence[NamedStage], sink: Sink, mark: Mark, failed: Failed
 
 
 def compose_incoming(
-    stages: Sequence[tuple[str, Stage | Control]], data: Sink, control: Sink, mark: Mark, failed: Failed
-) -> Sink:
-    """What a connection delivers to.
+    stages: Sequence[tuple[str, Stage | Control]], data: Sink, mark: Mark, failed: Failed
+) -> tuple[Sink | None, Sink]:
+    """What a connection's data messages and its other ones pass, both with `data` at their end.
 
-    Data messages pass the plain stages and end in `data`. All others are shown to `control` first, then pass the plain
-    stages and the `Control` ones; data that a stage makes of them ends in `data` too.
+    Data messages pass the plain stages; the first is None if there are none. All others pass the `Control` stages too,
+    and end unless a stage makes data of them.
     """
     plain = [NamedStage(plugin, stage) for plugin, stage in stages if not isinstance(stage, Control)]
     every = [NamedStage(plugin, stage.stage if isinstance(stage, Control) else stage) for plugin, stage in stages]
@@ -48,17 +48,7 @@ def compose_incoming(
         if message.kind is TEXT or message.kind is BINARY:
             data(message)
 
-    on_data, on_control = compose(plain, data, mark, failed), compose(every, left_over, mark, failed)
-
-    def receive(message: Message) -> None:
-        kind = message.kind
-        if kind is TEXT or kind is BINARY:
-            on_data(message)
-        else:
-            control(message)
-            on_control(message)
-
-    return receive
+    return compose(plain, data, mark, failed) if plain else None, compose(every, left_over, mark, failed)
 
 
 def _through(named: NamedStage, following: Sink, mark: Mark, failed: Failed) -> Sink:

@@ -22,7 +22,6 @@ def inbox(messages: int = 4, size: int = 100) -> tuple[Inbox, list[str]]:
 def fill(box: Inbox, *texts: str) -> None:
     for text in texts:
         message = Message.text(text)
-        box.admit(message)
         box.put(message)
 
 
@@ -70,10 +69,10 @@ def test_what_goes_in_comes_out_in_order_and_is_counted(items: list[str | None],
 def test_markers_stand_in_their_place_for_those_who_ask() -> None:
     box, _ = inbox()
     fill(box, "a")
-    box.put(GAP)
+    box.mark(GAP)
     fill(box, "b")
     assert [box.take(markers=True) for _ in range(4)] == [Message.text("a"), GAP, Message.text("b"), None]
-    box.put(GAP)
+    box.mark(GAP)
     fill(box, "c")
     assert [box.take() for _ in range(2)] == [Message.text("c"), None]
 
@@ -83,7 +82,7 @@ async def test_a_reader_wakes_for_a_message_and_not_for_a_marker_that_it_did_not
     reader = asyncio.ensure_future(box.get())
     await asyncio.sleep(0)
     assert box.waiting
-    box.put(GAP)
+    box.mark(GAP)
     for _ in range(3):
         await asyncio.sleep(0)
     assert not reader.done()

@@ -26,6 +26,9 @@ HOST = "127.0.0.1"
 PATIENCE = 15.0
 """Seconds after which what a test waits for will not come."""
 
+GRACE = 3.0
+"""Seconds that a program gets to end by itself."""
+
 E = TypeVar("E", bound=Event)
 
 
@@ -54,7 +57,7 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> Program:
-        """Start it, also again after `stop`; returns when its port answers."""
+        """Start it, also again after `wait`; returns when its port answers."""
         self._process = process = self._spawn()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -89,27 +92,23 @@ class Program:
             await asyncio.to_thread(self._process.wait, PATIENCE)
         except subprocess.TimeoutExpired:
             raise self._failure("does not end") from None
-        self.kill()
+        self.end()
 
-    async def stop(self) -> None:
-        """Ask it to end, then see to it."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            await self.wait()
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the whole process group at once."""
+    def end(self) -> None:
+        """Ask it to end, so that it ends its children, too; then see to it that nobody of its group is left."""
         process, self._process = self._process, None
-        if process is not None:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:  # nobody of the group is left
-                pass
-            process.wait()
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
 
     @property
     def said(self) -> str:
@@ -176,6 +175,11 @@ class Story:
     def _add(self, event: Event) -> None:
         self.events.append(event)
         self._news.set()
+
+    async def open(self) -> None:
+        """Open the client, within our patience."""
+        async with asyncio.timeout(PATIENCE):
+            await self.client.open()
 
     def all(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -273,7 +277,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Awaitable[Program]]]:
 
     yield start
     for program in reversed(programs):
-        program.kill()
+        program.end()
 
 
 @pytest.fixture

@@ -70,8 +70,9 @@ def graphql(
 
 
 async def test_a_subscription_over_a_logged_in_connection(graphql: Any) -> None:
-    client = (await graphql())().client
-    await client.open()
+    story = (await graphql())()
+    client = story.client
+    await story.open()
     assert client.subprotocol == "graphql-transport-ws"
     await client.send_json({"type": "subscribe", "id": "a", "payload": {"query": "subscription { count(to: 3) }"}})
     told = [(await client.recv(PATIENCE)).json for _ in range(4)]
@@ -83,8 +84,9 @@ async def test_the_server_answers_a_ping_that_is_a_message(graphql: Any, counter
     make = await graphql()
     asked = {"message": {"type": "ping"}, "reply": {"type": "pong"}, "interval": 0.1, "timeout": 5, "when": "always"}
     answers = counter(label)
-    client = make(plugins=[answers], ping=asked).client
-    await client.open()
+    story = make(plugins=[answers], ping=asked)
+    client = story.client
+    await story.open()
     await answers.until(answers=3)
     await client.send_json({"type": "subscribe", "id": "a", "payload": {"query": "{ hello }"}})
     assert (await client.recv(PATIENCE)).json["payload"] == {"data": {"hello": "world"}}, "answers are taken out"
@@ -94,7 +96,7 @@ async def test_pings_of_the_server_are_answered_both_kinds(graphql: Any, counter
     make = await graphql(FRAMES=150, MESSAGES=150)
     pings = counter(label)
     story = make(plugins=[pings], pong=PONG)
-    await story.client.open()
+    await story.open()
     await pings.until(frames=5, messages=5)
     assert story.connected_once
     assert not story.all(Disconnected)
@@ -106,7 +108,7 @@ async def test_who_does_not_answer_the_pings_is_cut_off_and_comes_back(kind: str
     silent = {"frames": False} if kind == "frames" else {}
     pings = counter(label)
     story = make(plugins=[pings], pong=silent)
-    await story.client.open()
+    await story.open()
     lost = await story.until(Disconnected)
     assert (lost.error.code, lost.error.initiator) == (1006, "network")
     assert pings.counts[kind] == 1
@@ -117,7 +119,7 @@ async def test_a_refused_log_in_is_fatal_because_the_codes_say_so(graphql: Any) 
     make = await graphql()
     refused = make({"type": "connection_init", "payload": {"token": "wr0ng"}})
     with pytest.raises(ConnectionClosed) as caught:
-        await refused.client.open()
+        await refused.open()
     error = caught.value
     assert (error.code, error.reason, error.phase) == (4403, "Forbidden", "establish")
     assert error.verdict is Verdict.FATAL
@@ -129,7 +131,7 @@ async def test_without_codes_a_refused_log_in_is_retried(graphql: Any) -> None:
     make = await graphql()
     refused = make({"type": "connection_init"}, backoff={"base": 0.01, "max_attempts": 3})
     with pytest.raises(RetriesExhausted):
-        await refused.client.open()
+        await refused.open()
     assert [failed.error.code for failed in refused.all(AttemptFailed)] == [4403] * 3
 
 
@@ -148,7 +150,7 @@ async def test_what_the_client_did_wrong_ends_it(
 ) -> None:
     make = await graphql()
     story = make(first)
-    await story.client.open()
+    await story.open()
     for message in sent:
         if isinstance(message, str):
             await story.client.send(message)
@@ -165,7 +167,7 @@ async def test_what_the_client_did_wrong_ends_it(
 async def test_4401_asks_for_new_credentials_once_if_nothing_else_is_said(graphql: Any) -> None:
     make = await graphql()
     story = make(None, backoff={"base": 0.05})
-    await story.client.open()
+    await story.open()
     await story.client.send_json(NAMES)
     assert (await story.until(Disconnected)).error.verdict is Verdict.REFRESH
     await story.until(Reconnected)
@@ -179,7 +181,7 @@ async def test_4401_asks_for_new_credentials_once_if_nothing_else_is_said(graphq
 async def test_a_log_in_that_does_not_come_is_4408_and_retried(graphql: Any) -> None:
     make = await graphql(WAIT=200)
     story = make(None)
-    await story.client.open()
+    await story.open()
     lost = await story.until(Disconnected)
     assert (lost.error.code, lost.error.reason) == (4408, "Connection initialisation timeout")
     assert lost.error.verdict is Verdict.RETRY

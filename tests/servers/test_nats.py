@@ -67,8 +67,9 @@ def options(token: str = "secret", pong: bool = True) -> dict[str, Any]:
 
 async def test_the_server_speaks_first_and_the_log_in_is_a_message(nats: Any, tell: Any) -> None:
     server = await nats()
-    client = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth"], options=options()).client
-    await client.open()
+    story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth"], options=options())
+    client = story.client
+    await story.open()
     first = await client.recv(PATIENCE)
     assert first.data.startswith(b'INFO {"server_id":'), (
         "what the log-in did not wait for stays in the stream, in order"
@@ -86,7 +87,7 @@ async def test_pong_answers_pings_that_are_messages(nats: Any, counter: Any, tel
     server = await nats(ping_interval="200ms")
     pings = counter(label)
     story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth", pings], options=options())
-    await story.client.open()
+    await story.open()
     await pings.until(ping=8)  # two in a row without an answer would have ended it
     assert story.connected_once
     assert not story.all(Disconnected)
@@ -96,7 +97,7 @@ async def test_who_does_not_answer_the_pings_is_cut_off(nats: Any, counter: Any,
     server = await nats(ping_interval="200ms")
     pings = counter(label)
     story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth", pings], options=options(pong=False))
-    await story.client.open()
+    await story.open()
     lost = await story.until(Disconnected)
     assert pings.counts["ping"] == 2
     assert lost.error.fault == "remote"
@@ -113,7 +114,7 @@ async def test_a_wrong_token_is_an_authentication_error_after_one_more_try(nats:
     server = await nats()
     story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth"], options=options("wr0ng"))
     with pytest.raises(AuthenticationError) as caught:
-        await story.client.open()
+        await story.open()
     assert [failed.phase for failed in story.all(AttemptFailed)] == ["establish", "establish"], "credentials renew once"
     assert caught.value.phase == "establish"
     assert "wr0ng" not in f"{caught.value!r} {story.events}"
@@ -126,7 +127,7 @@ async def test_without_a_match_for_the_refusal_its_close_code_is_told(nats: Any,
     refused["backoff"] = {"codes": {"1008": "fatal"}}
     story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth"], options=refused)
     with pytest.raises(ConnectionClosed) as caught:
-        await story.client.open()
+        await story.open()
     assert (caught.value.code, caught.value.reason) == (1008, "Authentication Failure")
     assert caught.value.verdict is Verdict.FATAL
     assert len(story.all(AttemptFailed)) == 1
@@ -135,7 +136,7 @@ async def test_without_a_match_for_the_refusal_its_close_code_is_told(nats: Any,
 async def test_a_server_that_leaves_says_so_and_the_client_comes_back_to_the_next_one(nats: Any, tell: Any) -> None:
     server = await nats()
     story = tell(f"ws://127.0.0.1:{server.port}", plugins=["auth"], options=options())
-    await story.client.open()
+    await story.open()
     server.signal(signal.SIGUSR2)  # lame duck: told to clients, then closed
     lost = await story.until(Disconnected)
     assert (lost.error.code, lost.error.reason, lost.error.initiator) == (1001, "Server Shutdown", "remote")

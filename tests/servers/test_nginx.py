@@ -82,7 +82,7 @@ async def nginx(
 async def test_an_idle_socket_is_cut_without_a_close_frame_noticed_and_healed(nginx: Any, echo: Any, tell: Any) -> None:
     await echo.start()
     story = tell(nginx("/echo"))
-    await story.client.open()
+    await story.open()
     lost = await story.until(Disconnected)
     assert (lost.error.code, lost.error.initiator) == (1006, "network")
     assert lost.uptime > READ_TIMEOUT / 2
@@ -96,7 +96,7 @@ async def test_ping_keeps_the_socket_open_over_several_timeouts(nginx: Any, coun
     await echo.start()
     pongs = counter(label)
     story = tell(nginx("/echo"), plugins=[pongs], options={"ping": {"interval": READ_TIMEOUT / 4}})
-    await story.client.open()
+    await story.open()
     await pongs.until(pong=14)  # 3.5 timeouts
     assert len(echo.connections) == 1
     assert story.connected_once
@@ -105,21 +105,20 @@ async def test_ping_keeps_the_socket_open_over_several_timeouts(nginx: Any, coun
 
 async def test_bad_gateway_is_retried_until_the_backend_is_up(nginx: Any, echo: Any, tell: Any) -> None:
     story = tell(nginx("/echo"))
-    opening = asyncio.create_task(story.client.open())
+    opening = asyncio.create_task(story.open())
     failed = await story.until(AttemptFailed, 2)
     assert isinstance(failed.error, HandshakeRejected)
     assert (failed.error.status, failed.error.verdict) == (502, Verdict.RETRY)
     assert b"502 Bad Gateway" in failed.error.body
     await echo.start()
-    async with asyncio.timeout(PATIENCE):
-        await opening
+    await opening
     await story.client.send("up", confirm=True)
 
 
 async def test_a_backend_that_goes_down_and_comes_up_again_is_found(nginx: Any, echo: Any, tell: Any) -> None:
     await echo.start()
     story = tell(nginx("/echo"))
-    await story.client.open()
+    await story.open()
     await echo.stop()
     lost = await story.until(Disconnected)
     assert (lost.error.code, lost.error.initiator) == (1001, "remote"), "the close frame of the backend passes"
@@ -132,9 +131,8 @@ async def test_a_backend_that_goes_down_and_comes_up_again_is_found(nginx: Any, 
 async def test_retry_after_takes_the_place_of_a_shorter_delay(nginx: Any, echo: Any, tell: Any) -> None:
     await echo.start()
     first, second = tell(nginx("/limited")), tell(nginx("/limited"), options={"backoff": {"base": 0.01}})
-    await first.client.open()
-    async with asyncio.timeout(PATIENCE):
-        await second.client.open()
+    await first.open()
+    await second.open()
     (failed,), (retrying,) = second.all(AttemptFailed), second.all(Retrying)
     assert (failed.error.status, failed.error.retry_after) == (503, 1.0)
     assert 1.0 <= retrying.delay <= 1.01
@@ -143,8 +141,9 @@ async def test_retry_after_takes_the_place_of_a_shorter_delay(nginx: Any, echo: 
 
 async def test_a_redirect_to_http_is_followed_as_a_websocket(nginx: Any, echo: Any, tell: Any) -> None:
     await echo.start()
-    client = tell(nginx("/old?x=1")).client
-    await client.open()
+    story = tell(nginx("/old?x=1"))
+    client = story.client
+    await story.open()
     assert echo.connections[0].request.path == "/echo"
     await client.send("moved")
     assert (await client.recv(PATIENCE)).data == "moved"
@@ -154,7 +153,7 @@ async def test_a_circle_of_redirects_and_a_refusal_end_at_once(nginx: Any, tell:
     for path, status in (("/round", None), ("/forbidden", 403)):
         story = tell(nginx(path))
         with pytest.raises(ConnectError) as caught:
-            await story.client.open()
+            await story.open()
         assert caught.value.verdict is Verdict.FATAL
         assert caught.value.status == status
         assert len(story.all(AttemptFailed)) == 1

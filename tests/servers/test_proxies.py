@@ -54,7 +54,7 @@ def microsocks(run: Callable[..., Awaitable[Any]], free_port: Callable[[], int])
 async def round_trip(story: Any, echo: Any, proxy: Any) -> None:
     """Send a message there and back, and see in the proxy's log that it came that way."""
     await echo.start()
-    await story.client.open()
+    await story.open()
     await story.client.send("through")
     assert (await story.client.recv(PATIENCE)).data == "through"
     assert not story.all(AttemptFailed)
@@ -64,7 +64,7 @@ async def round_trip(story: Any, echo: Any, proxy: Any) -> None:
 async def refusal(story: Any) -> ProxyError:
     """The error of a client that gives up at once."""
     with pytest.raises(ProxyError) as caught:
-        await story.client.open()
+        await story.open()
     assert caught.value.verdict is Verdict.FATAL
     assert caught.value.phase == "dial"
     assert len(story.all(AttemptFailed)) == 1
@@ -108,7 +108,7 @@ async def test_a_target_that_an_http_proxy_cannot_reach_is_retried(tinyproxy: An
         echo.url, proxy=f"http://127.0.0.1:{proxy.port}", options={"backoff": {"base": 0.01, "max_attempts": 2}}
     )
     with pytest.raises(RetriesExhausted):
-        await story.client.open()
+        await story.open()
     errors = [failed.error for failed in story.all(AttemptFailed)]
     assert [(type(error), error.status, error.verdict) for error in errors] == [(ProxyError, 500, Verdict.RETRY)] * 2
 
@@ -119,7 +119,7 @@ async def test_a_proxy_that_is_not_there_is_retried(
 ) -> None:
     story = tell(echo.url, proxy=f"{scheme}://127.0.0.1:{free_port()}", options=RETRY_ONCE)
     with pytest.raises(RetriesExhausted):
-        await story.client.open()
+        await story.open()
     assert [type(failed.error) for failed in story.all(AttemptFailed)] == [ProxyError] * 2
 
 
@@ -149,6 +149,6 @@ async def test_a_target_that_a_socks_proxy_cannot_reach_is_retried(microsocks: A
         echo.url, proxy=f"socks5://127.0.0.1:{proxy.port}", options={"backoff": {"base": 0.01, "max_attempts": 2}}
     )
     with pytest.raises(RetriesExhausted):
-        await story.client.open()
+        await story.open()
     errors = [failed.error for failed in story.all(AttemptFailed)]
     assert [(type(error), error.verdict) for error in errors] == [(ProxyError, Verdict.RETRY)] * 2
