@@ -100,7 +100,7 @@ async def test_a_paused_reader_stops_the_server(raw_server: Any, dial: Any, fram
         await stuck.wait()
     assert len(await recorder.count(20)) == 20
     assert written < total
-    assert len(recorder.connection._buffer) <= 4 * 65536
+    assert len(recorder.connection._read.data) <= 4 * 65536
     recorder.on_message = lambda message: None
     recorder.connection.resume()
     await recorder.count(total)

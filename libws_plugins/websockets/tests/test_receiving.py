@@ -13,7 +13,7 @@ from libws_core.errors import ConnectionClosed, MessageTooBig, ProtocolError
 from libws_core.types import Kind, Message
 from libws_core.verdicts import FATAL, RETRY
 from libws_websockets import Websockets
-from libws_websockets.connection import READ_SIZE
+from libws_websockets.reading import READ_SIZE
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
@@ -276,9 +276,9 @@ async def test_a_header_that_promises_much_costs_nothing(raw_server: Any, dial: 
     recorder = await dial(server.url, plugin=Websockets(max_size=None))
     await recorder.count(1)
     async with asyncio.timeout(10):
-        while recorder.connection._end < 3 * READ_SIZE:  # noqa: ASYNC110
+        while recorder.connection._read.end < 3 * READ_SIZE:  # noqa: ASYNC110
             await asyncio.sleep(0)
-    assert len(recorder.connection._buffer) <= 16 * READ_SIZE
+    assert len(recorder.connection._read.data) <= 16 * READ_SIZE
 
 
 class TestLimits:

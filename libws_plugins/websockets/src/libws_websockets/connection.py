@@ -5,7 +5,7 @@ Any other frame is handed over whole to `ClientProtocol.receive_data`, which che
 in order. As every frame is delimited here, that parser always stands at a frame boundary. It never sees a ping, so it
 never answers one.
 
-Limits: `_buffer` holds one frame at most (its length is checked against the room left in the message first) plus one
+Limits: `_read` holds one frame at most (its length is checked against the room left in the message first) plus one
 read; `_parts` holds one message; writing is bounded by whoever asks `buffered`.
 """
 
@@ -27,14 +27,12 @@ from libws_core.verdicts import RETRY
 from .failures import closed
 from .fragments import NO_LIMIT, Fragments, not_utf8
 from .outgoing import FrameWriter, fitting_reason
+from .reading import ReadBuffer
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
     from libws_core.errors import Party
-
-READ_SIZE = 64 * 1024
-"""Bytes that one read may take, and the size to which the read buffer returns."""
 
 LINGER = 1.0
 """Seconds that a server has to close TCP once both close frames are exchanged (RFC 6455 section 7.1.1)."""
@@ -78,12 +76,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._transport = transports[0]
         self._writer = FrameWriter(loop, transports, protocol)
 
-        self._buffer = bytearray(max(READ_SIZE, len(pending)))
-        self._view = memoryview(self._buffer)
-        self._view[: len(pending)] = pending
-        self._end = len(pending)  # of what was read and not yet cut; it begins at 0
-        self._needed = 0  # size of the frame that stands there incomplete, as far as its header tells
-
+        self._read = ReadBuffer(loop, pending)
         self._fragments = Fragments(name, max_size, max_fragments)
 
         self._deliver: Callable[[Message], object] | None = None
@@ -175,20 +168,17 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
-        size = len(self._buffer)
-        if self._end == size:
-            # Grows with what really came: a header that promises gigabytes does not cost them.
-            self._replace_buffer(min(max(self._needed, size + READ_SIZE), size * 4))
-        return self._view[self._end :]
+        return self._read.space()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         self.received = self._time()
+        read = self._read
         if self._delivering:
-            self._end += nbytes
+            read.end += nbytes
             self._cut()
         elif not self._discarding:
-            self._end += nbytes
+            read.keep(0, read.end + nbytes, 0)
 
     def eof_received(self) -> None:
         """The server has closed TCP. Nobody will read what we still hold."""
@@ -202,7 +192,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._writer.stop()
         if self._linger is not None:
             self._linger.cancel()
-        if self._delivering or self._discarding or (self._ended is not None and self._end == 0):
+        if self._delivering or self._discarding or (self._ended is not None and self._read.end == 0):
             self._finish()
 
     def pause_writing(self) -> None:
@@ -217,6 +207,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _continue(self) -> None:
         if not self._delivering:
             return
+        self._read.load()
         self._cut()
         if not self._delivering:
             return
@@ -227,7 +218,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def _cut(self) -> None:
         """Deliver every complete frame in the buffer, until paused."""
-        buffer, view, end = self._buffer, self._view, self._end
+        buffer, view, end = self._read.data, self._read.view, self._read.end
         deliver = self._deliver
         assert deliver is not None
         position = needed = 0
@@ -279,26 +270,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
                 short = room if room < 125 else 125
             if not self._delivering:
                 break
-        if self._discarding:
-            self._end = 0
-        else:
-            self._keep(position, end, needed)
-
-    def _keep(self, position: int, end: int, needed: int) -> None:
-        """Move what was not cut to the front of the buffer."""
-        left = end - position
-        if position and left:
-            self._view[:left] = self._view[position:end]
-        self._end = left
-        self._needed = needed
-        if not left and len(self._buffer) > READ_SIZE:
-            self._replace_buffer(READ_SIZE)
-
-    def _replace_buffer(self, size: int) -> None:
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        view[: self._end] = self._view[: self._end]
-        self._buffer, self._view = buffer, view
+        if not self._discarding:
+            self._read.keep(position, end, needed)
 
     def _rare(self, first: int, frame: bytes, payload: int) -> None:
         """Take a control frame, or hand any other frame over to the protocol."""
@@ -384,7 +357,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _wait_for_tcp(self) -> None:
         """Leave it to the server to close TCP first (RFC 6455 section 7.1.1), for a short while."""
         self._delivering, self._discarding = False, True
-        self._end = 0
+        self._read.clear()
         self._fragments.clear()
         if self._lost:
             self._loop.call_soon(self._finish)
@@ -397,8 +370,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         """Tell once how it ended."""
         ended, self._ended = self._ended, None
         self._delivering, self._discarding = False, True
-        self._deliver, self._end = None, 0
-        self._replace_buffer(0)
+        self._deliver = None
+        self._read.clear()
         if ended is not None:
             ended(
                 self._error
