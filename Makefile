@@ -3,15 +3,17 @@
 #   make test      every test; make test PYTEST="-k backoff -x"
 #   make check     style, types, the rules of the house, docs in step with the code
 #   make wheels    builds every distribution into dist/, then runs the demo from them in an empty environment
+#   make bench     speed beside other clients, into docs/performance.md; roughly: make bench QUICK=1
 #   make clean     takes away what the others made
 # Another Python: make test PYTHON=python3.13
-.PHONY: demo test check wheels clean
+.PHONY: demo test check wheels bench clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
 	$(p) -c 'import sys, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 BIN := .venv/bin
 READY := .venv/ready
+BENCH := .venv/bench-ready
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard libws_plugins/*/pyproject.toml))
 INSTALL := python -m pip install -q --disable-pip-version-check -c constraints.txt
 RULES := tests/test_architecture.py tests/test_docs.py tests/test_packaging.py
@@ -33,7 +35,7 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples
+	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench
 	$(BIN)/python -m pytest -q -m "not install" $(RULES)
 
 wheels: $(READY)
@@ -44,6 +46,13 @@ wheels: $(READY)
 	$(BIN)/python -m venv "$$empty/venv"; \
 	"$$empty/venv/bin/"$(INSTALL) --find-links dist 'libws-core[standard]'; \
 	cd "$$empty"; venv/bin/libws plugins; venv/bin/libws demo
+
+$(BENCH): $(READY) bench/requirements.txt
+	$(BIN)/$(INSTALL) -r bench/requirements.txt
+	@touch $@
+
+bench: $(BENCH)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -178,7 +178,9 @@ class Supervisor:
         elif isinstance(event, Reconnected):
             self.reconnects += 1
         elif isinstance(event, Retrying):
-            logger.warning("%s: %s; next attempt in %.3g s", self.label, event.error, event.delay)
+            text = str(event.error)
+            whose = "" if text.startswith(self.label) else f"{self.label}: "
+            logger.warning("%s%s; next attempt in %.3g s", whose, text, event.delay)
         for hook in self.plan.hooks["observe"]:
             try:
                 hook.call(event)

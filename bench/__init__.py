@@ -1,0 +1,1 @@
+"""The benchmark: libws beside other WebSocket clients, each in a process of its own. See docs/performance.md."""
