@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
 from libws_core.types import Kind, Message
 from libws_websockets import Websockets
-from libws_websockets.outgoing import COMPRESS_FROM, LOW_MARK
+from libws_websockets.outgoing import COMPRESS_FROM, LOW_MARK, apply_mask, mask_slowly
 
 
 async def frames_of(peer: Any, number: int) -> list[tuple[int, bytes]]:
@@ -36,6 +38,12 @@ async def test_each_size_is_framed_as_rfc_6455_says(raw_server: Any, dial: Any, 
     recorder.connection.write(Message.text("next"))
     await server.settle()
     assert got == [(0x80 | kind, payload), (0x81, b"next")]
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_both_ways_of_masking_agree_and_are_their_own_inverse(payload: bytes, mask: bytes) -> None:
+    assert bytes(apply_mask(payload, mask)) == mask_slowly(payload, mask)
+    assert mask_slowly(mask_slowly(payload, mask), mask) == payload
 
 
 async def test_lengths_are_written_in_their_shortest_form(raw_server: Any, dial: Any) -> None:

@@ -14,16 +14,31 @@ from libws_core.types import Kind
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
+
+def mask_slowly(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+    """XOR with the repeated mask (RFC 6455 section 5.3), where there is no faster way."""
+    keys = (bytes(mask) * ((len(data) + 3) >> 2))[: len(data)]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(keys, "little")).to_bytes(len(data), "little")
+
+
+try:
+    from websockets.speedups import apply_mask  # not in its documentation, so it may be missing one day
+except ImportError:
+    apply_mask = mask_slowly
+
 LOW_MARK = 16 * 1024
 """`drained` is called when `buffered` has come down to this."""
 
 COMPRESS_FROM = 128
 """Bytes from which a message is compressed. Shorter ones gain little; RFC 7692 section 6 leaves the choice to us."""
 
-_MASK_INLINE = 512  # up to here an XOR of two integers beats building a Frame
+_FRAME_INLINE = 64 * 1024  # up to here building the bytes ourselves beats building a Frame
 _WRITE_ALONE = 64 * 1024  # from here on a frame is not copied once more to leave with its neighbours
 _LOOK_AGAIN = 0.005  # seconds
 _MASKS = 4096  # bytes of randomness taken at once
+
+_SHORT = {kind: [bytes((0x80 | kind, 0x80 | size)) for size in range(126)] for kind in Kind}
+"""The first two bytes of short final frames that are masked, by kind and size (RFC 6455 section 5.2)."""
 
 
 def fitting_reason(reason: str) -> str:
@@ -47,6 +62,7 @@ class FrameWriter:
         self._batched = 0
         self._scheduled = False
         self._above = False  # since `drained` was last called
+        self._backed_up = False  # a transport held bytes when it was last looked at
         self._look: asyncio.TimerHandle | None = None
         self._stopped = False
         self._masks = b""
@@ -57,9 +73,14 @@ class FrameWriter:
     @property
     def buffered(self) -> int:
         """Bytes that the operating system has not taken yet, in all layers."""
-        size = self._batched
+        return self._batched + self._held() if self._backed_up else self._batched
+
+    def _held(self) -> int:
+        """Bytes in the transports. They come there by our writing only, so that none stay none until then."""
+        size = 0
         for transport in self._transports:
             size += transport.get_write_buffer_size()
+        self._backed_up = size > 0
         return size
 
     def write(self, kind: Kind, data: Any) -> None:
@@ -76,7 +97,7 @@ class FrameWriter:
                 self._protocol.send_binary(payload)
             self.send_pending()
             return
-        if size > _MASK_INLINE:
+        if size >= _FRAME_INLINE:
             self._add(Frame(Opcode(kind), payload).serialize(mask=True))
             return
         at = self._mask
@@ -85,10 +106,8 @@ class FrameWriter:
         self._mask = at + 4
         mask = self._masks[at : at + 4]
         # RFC 6455 sections 5.2 and 5.3: FIN and opcode, MASK and length, masking key, masked payload.
-        header = bytes((0x80 | kind, 0x80 | size)) if size < 126 else bytes((0x80 | kind, 0xFE, size >> 8, size & 255))
-        keys = (mask * ((size + 3) >> 2))[:size]
-        masked = int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")
-        self._add(header + mask + masked.to_bytes(size, "little"))
+        header = _SHORT[kind][size] if size < 126 else bytes((0x80 | kind, 0xFE, size >> 8, size & 255))
+        self._add(header + mask + apply_mask(payload, mask))
 
     def send_pending(self) -> None:
         """Take what the protocol has made."""
@@ -102,6 +121,7 @@ class FrameWriter:
         if batch:
             self._batch, self._batched = [], 0
             self._transport.write(batch[0] if len(batch) == 1 else b"".join(batch))
+            self._backed_up = True  # for all we know
 
     def stop(self) -> None:
         """Write nothing more."""
@@ -139,6 +159,7 @@ class FrameWriter:
             self._above = True
             self.flush()
             self._transport.write(frame)
+            self._backed_up = True
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -147,5 +168,6 @@ class FrameWriter:
         if self.buffered > LOW_MARK:
             self._above = True
         self.flush()
+        self._held()
         if self._above:
             self.report()
