@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from websockets.exceptions import PayloadTooBig
 from websockets.exceptions import ProtocolError as RefusedFrame
-from websockets.frames import Close, CloseCode, Frame
+from websockets.frames import Close, CloseCode, Frame, Opcode
 
 from libws_core.errors import ConnectionClosed, LibwsError, MessageTooBig, ProtocolError
 from libws_core.headers import Headers
@@ -41,6 +41,7 @@ _TEXT, _BINARY, _PING, _PONG, _CLOSE = Kind.TEXT, Kind.BINARY, Kind.PING, Kind.P
 
 # First bytes of final frames without reserved bits, RFC 6455 section 5.2.
 _FINAL_TEXT, _FINAL_BINARY, _FINAL_CLOSE, _FINAL_PING, _FINAL_PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+_COMPRESSED = (0xC1, 0xC2)  # text and binary with RSV1, RFC 7692 section 6
 
 
 class WebSocketConnection(asyncio.BufferedProtocol):
@@ -73,6 +74,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._time = loop.time
         self._name = name
         self._protocol = protocol
+        self._extensions = protocol.extensions
         self._transport = transports[0]
         self._writer = FrameWriter(loop, transports, protocol)
 
@@ -282,6 +284,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._deliver(Message(_PONG, frame[payload:]))
         elif first == _FINAL_CLOSE:
             self._receive_close(frame[payload:])
+        elif first in _COMPRESSED and len(self._extensions) == 1 and not self._fragments.open:
+            self._inflate(Frame(Opcode(first & 15), frame[payload:], rsv1=True))
         else:
             self._protocol.receive_data(frame)
             events = self._protocol.events_received()
@@ -296,6 +300,22 @@ class WebSocketConnection(asyncio.BufferedProtocol):
                     return
                 if message is not None:
                     self._deliver(message)
+
+    def _inflate(self, frame: Frame) -> None:
+        """Take a compressed message of one frame. The extension keeps its context, whoever asks it."""
+        room = self._fragments.room
+        try:
+            message = self._fragments.add(
+                self._extensions[0].decode(frame, max_size=None if room == NO_LIMIT else room)
+            )
+        except (PayloadTooBig, RefusedFrame) as cause:
+            self._refuse(cause)
+        except ConnectionClosed as error:
+            self._fail(error)
+        else:
+            assert self._deliver is not None
+            assert message is not None
+            self._deliver(message)
 
     def _receive_close(self, payload: bytes) -> None:
         """Deliver a close frame and answer it with the same code (RFC 6455 section 5.5.1).
@@ -338,7 +358,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def _fail_as_protocol(self) -> None:
         """Fail as the sans-I/O protocol has decided."""
-        cause = self._protocol.parser_exc
+        self._refuse(self._protocol.parser_exc)
+
+    def _refuse(self, cause: Exception | None) -> None:
         if isinstance(cause, PayloadTooBig):
             self._fail(MessageTooBig(f"{self._name} sent a message that is too big: {cause}"))
         elif isinstance(cause, RefusedFrame):
