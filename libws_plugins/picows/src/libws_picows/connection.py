@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import ProtocolError as RefusedFrame
 from websockets.frames import Close, CloseCode
 
+from libws_core.closing import fitting
 from libws_core.errors import ConnectionClosed, LibwsError
 from libws_core.headers import Headers
 from libws_core.types import Kind, Message
 from libws_websockets.failures import closed
-from libws_websockets.outgoing import FrameWriter, fitting_reason
+from libws_websockets.outgoing import FrameWriter
 
 from .frames import FrameReader
 
@@ -139,7 +140,7 @@ class PicowsConnection(asyncio.BufferedProtocol):
         """
         if self._initiator is not None or self._lost or self._aborted:
             return
-        reason = "" if code == CloseCode.NO_STATUS_RCVD else fitting_reason(reason)
+        reason = "" if code == CloseCode.NO_STATUS_RCVD else fitting(reason)
         try:
             self._write_close(code, reason)
         except RefusedFrame:

@@ -19,6 +19,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.exceptions import ProtocolError as RefusedFrame
 from websockets.frames import Close, CloseCode, Frame, Opcode
 
+from libws_core.closing import fitting
 from libws_core.errors import ConnectionClosed, LibwsError, MessageTooBig, ProtocolError
 from libws_core.headers import Headers
 from libws_core.types import Kind, Message
@@ -26,7 +27,7 @@ from libws_core.verdicts import RETRY
 
 from .failures import closed
 from .fragments import NO_LIMIT, Fragments, not_utf8
-from .outgoing import FrameWriter, fitting_reason
+from .outgoing import FrameWriter
 from .reading import ReadBuffer
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         """
         if self._initiator is not None or self._lost or self._aborted:
             return
-        reason = "" if code == CloseCode.NO_STATUS_RCVD else fitting_reason(reason)
+        reason = "" if code == CloseCode.NO_STATUS_RCVD else fitting(reason)
         try:
             self._protocol.send_close(None if code == CloseCode.NO_STATUS_RCVD else code, reason)
         except RefusedFrame:

@@ -41,11 +41,6 @@ _SHORT = {kind: [bytes((0x80 | kind, 0x80 | size)) for size in range(126)] for k
 """The first two bytes of short final frames that are masked, by kind and size (RFC 6455 section 5.2)."""
 
 
-def fitting_reason(reason: str) -> str:
-    """The longest beginning of a close reason that fits into a control frame (RFC 6455 section 5.5)."""
-    return reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore")
-
-
 class FrameWriter:
     """Writes to the first of `transports`; the others lie below it."""
 
