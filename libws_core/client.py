@@ -22,6 +22,8 @@ from .stages import NamedStage
 from .supervisor import Supervisor
 from .types import Kind, Message, Sending
 
+_TEXT = Kind.TEXT
+
 
 class Stats(NamedTuple):
     """Counts since the client was made."""
@@ -197,7 +199,7 @@ class Client:
 
     def __aiter__(self) -> AsyncIterator[Message]:
         self._check_reader()
-        return _Reader(self)
+        return self._inbox.messages(self._check_reader)
 
     async def recv(self, timeout: float | None = None) -> Message:
         """The next message.
@@ -212,10 +214,10 @@ class Client:
             RuntimeError: another task reads, a handler takes the messages, or the client was never opened.
         """
         self._check_reader()
+        if timeout is None:
+            return await self._inbox.get()  # type: ignore[return-value]
         async with asyncio.timeout(timeout):
-            message = await self._inbox.get()
-        assert isinstance(message, Message)
-        return message
+            return await self._inbox.get()  # type: ignore[return-value]
 
     async def stream(self, *, markers: bool = False) -> AsyncIterator[Message | Gap]:
         """Iterate over messages; with `markers` a `Gap` stands wherever messages may be missing."""
@@ -280,7 +282,7 @@ class Client:
             TypeError: `data` is none of these.
             ValueError: a Message that cannot be sent, such as a CLOSE, which is the business of `close`.
         """
-        message = _message(data)
+        message = Message(_TEXT, data) if type(data) is str else _message(data)
         supervisor = self._supervisor
         target = supervisor.target
         if target is not None and not confirm and target.write_now(message):
@@ -363,29 +365,6 @@ class Client:
             raise RuntimeError("a handler takes this client's messages; use a handler or read, not both")
         if self.state is State.IDLE:
             raise RuntimeError("the client is not open; use 'async with' or await client.open() first")
-
-
-class _Reader:
-    """`async for` over a client."""
-
-    __slots__ = ("_client", "_inbox")
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._inbox = client._inbox
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        item = self._inbox.take()
-        if item is not None:
-            return item  # type: ignore[return-value]
-        self._client._check_reader()
-        try:
-            return await self._inbox.get()  # type: ignore[return-value]
-        except ClientClosed:
-            raise StopAsyncIteration from None
 
 
 def _message(data: object) -> Message:

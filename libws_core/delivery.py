@@ -24,13 +24,12 @@ class Delivery:
     """
 
     def __init__(self, messages: int, size: int, own: Own, emit: Callable[[Gap], object]) -> None:
-        self.inbox = Inbox(messages, size, self._has_room)
+        self.inbox = Inbox(messages, size, self._is_full, self._has_room)
         self.handlers = MessageHandlers(own, self.inbox, self.route)
-        self._received = 0
         self.line: list[LiveSession] = []
-        self.deliver: Callable[[Message], object] = self._to_inbox
+        self.deliver: Callable[[Message], object] = self.inbox.put
         """Takes a data message of the oldest connection."""
-        self.put: Callable[[Message], object] = self._to_inbox
+        self.put: Callable[[Message], object] = self.inbox.put
         """Takes a message for the user, past the stages."""
         self._stages: list[NamedStage] = []
         self._emit = emit
@@ -43,7 +42,7 @@ class Delivery:
 
     def route(self) -> None:
         """Compose the way of a message anew: a handler came or went."""
-        self.put = self.handlers.route() or self._to_inbox
+        self.put = self.handlers.route() or self.inbox.put
         self.deliver = compose(self._stages, self.put, self._mark, self._stage_failed)
         for session in self.line:
             session.rewire()
@@ -51,7 +50,7 @@ class Delivery:
     @property
     def received(self) -> int:
         """Messages given to the user or put into the inbox."""
-        return self._received + self.handlers.given
+        return self.inbox.received + self.handlers.given
 
     @property
     def has_room(self) -> bool:
@@ -92,11 +91,8 @@ class Delivery:
         self.advance()
         self.inbox.finish(error)
 
-    def _to_inbox(self, message: Message) -> None:
-        self._received += 1
-        inbox = self.inbox
-        inbox.put(message)
-        if inbox.full and self.line:
+    def _is_full(self) -> None:
+        if self.line:
             self.line[0].pause()
 
     def _has_room(self) -> None:

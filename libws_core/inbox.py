@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from .errors import ClientClosed, LibwsError
@@ -25,12 +25,15 @@ class Inbox:
     Args:
         messages: the high mark, in messages.
         size: the high mark, in bytes.
+        high: called with each message that is put while `full` is True.
         low: called when there is room again after `full` was True, or nothing left to read while it still is.
     """
 
-    def __init__(self, messages: int, size: int, low: Callable[[], None]) -> None:
+    def __init__(self, messages: int, size: int, high: Callable[[], object], low: Callable[[], object]) -> None:
         self.max_messages = messages
         self.max_size = size
+        self.received = 0
+        """Messages that were put, in all."""
         self.count = 0
         """Messages waiting, also those that a connection holds back until its turn comes."""
         self.size = 0
@@ -38,6 +41,7 @@ class Inbox:
         """Above the high mark, and not yet below the low one."""
         self.error: LibwsError | None = None
         self.finished = False
+        self._high = high
         self._low = low
         self._items: deque[Message | Gap] = deque()
         self._markers = 0
@@ -64,11 +68,13 @@ class Inbox:
     def put(self, message: Message) -> None:
         """Add a message, and count it."""
         self._items.append(message)
+        self.received += 1
         # as `admit`, without the call
         self.count += 1
         self.size += len(message.data)
-        if self.count >= self.max_messages or self.size >= self.max_size:
+        if self.full or self.count >= self.max_messages or self.size >= self.max_size:
             self.full = True
+            self._high()
         if self._waiter is not None:
             self.wake()
 
@@ -107,6 +113,34 @@ class Inbox:
         if self.full:
             self._low()
         return None
+
+    async def messages(self, check: Callable[[], object]) -> AsyncIterator[Message]:
+        """All that comes, without markers; waits only when nothing is there.
+
+        Args:
+            check: called before each wait; raises if nobody may read.
+
+        Raises:
+            LibwsError: the client failed with this error and everything is read.
+            RuntimeError: another task is waiting.
+        """
+        items = self._items
+        while True:
+            while items:
+                if self.full or self._markers:
+                    item = self.take()
+                    if item is None:
+                        break
+                else:  # as `take`, without the call
+                    item = items.popleft()
+                    self.count -= 1
+                    self.size -= len(item.data)  # type: ignore[union-attr]
+                yield item  # type: ignore[misc]
+            check()
+            try:
+                yield await self.get()  # type: ignore[misc]
+            except ClientClosed:
+                return
 
     async def get(self, markers: bool = False) -> Message | Gap:
         """Wait for the next message (or marker).

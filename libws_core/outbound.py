@@ -100,6 +100,7 @@ class Outbound:
         "_timer",
         "_urgent",
         "_written",
+        "busy",
         "ended",
     )
 
@@ -123,26 +124,17 @@ class Outbound:
         self._pumping = False
         self._stopped = False
         self.ended = False
+        self.busy = bool(functions)
+        """A message cannot be written past what is here: something waits, a function wants to see it, or it is over."""
         if hasattr(connection, "drained"):
             connection.drained = self.pump
-
-    @property
-    def open_to(self) -> bool:
-        """A message may be written at once: nothing waits, no function stands between, the buffer has room."""
-        return not (
-            self._functions
-            or self._begun
-            or self._normal
-            or self._urgent
-            or self._stopped
-            or self._connection.buffered > HIGH
-        )
 
     def put(self, ticket: Ticket) -> Ticket:
         """Queue a message and write what can be written."""
         if self.ended:
             ticket.finish(NotWritten("the connection ended before this was written"))
             return ticket
+        self.busy = True
         if not ticket.mine:
             while self._normal and self._normal[-1].done:  # taken back: a stuck peer must not pile them up
                 self._normal.pop()
@@ -171,6 +163,7 @@ class Outbound:
                 pass
         finally:
             self._pumping = False
+            self._look()
         if self._idle is not None and not (self._begun or self._urgent or self._normal) and not self._idle.done():
             self._idle.set_result(None)
 
@@ -185,7 +178,7 @@ class Outbound:
 
     def stop(self) -> None:
         """A close frame has passed: nothing can be written any more. What waits is kept until `end` gives it back."""
-        self._stopped = True
+        self._stopped = self.busy = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -196,6 +189,7 @@ class Outbound:
         """Give up users' messages that are not begun, in order."""
         tickets = [ticket for ticket in self._normal if not ticket.done]
         self._normal.clear()
+        self._look()
         return tickets
 
     def end(self) -> list[Ticket]:
@@ -209,6 +203,10 @@ class Outbound:
         self._urgent.clear()
         self._normal.clear()
         return [ticket for ticket in left if not ticket.mine]
+
+    def _look(self) -> None:
+        """Tell whether anything stands in a message's way."""
+        self.busy = bool(self._functions or self._begun or self._normal or self._urgent or self._stopped)
 
     def _replace_pong(self, newer: Ticket) -> bool:
         """A newer pong takes the place of one that waits: RFC 6455 section 5.5.3 asks for the latest only."""

@@ -12,7 +12,7 @@ from .closing import check_code, fitting
 from .errors import ConnectionClosed, KeepAliveTimeout, LibwsError, PluginFailed
 from .events import Dropped, Event, Gap
 from .match import matcher
-from .outbound import Outbound, OutgoingFunction, Ticket
+from .outbound import HIGH, Outbound, OutgoingFunction, Ticket
 from .pauses import Pauses
 from .proofs import Proofs
 from .secret import public_url
@@ -35,6 +35,7 @@ class LiveSession:
 
     __slots__ = (
         "_closing",
+        "_direct",
         "_dropped",
         "_head",
         "_held",
@@ -46,6 +47,7 @@ class LiveSession:
         "_pauses",
         "_reads_out",
         "_sees_bytes",
+        "_sees_data",
         "_sink",
         "_supervisor",
         "attempt",
@@ -92,6 +94,8 @@ class LiveSession:
         self._pauses = Pauses()
         now = self._loop.time()
         self._sees_bytes = isinstance(getattr(connection, "received", None), float)
+        self._sees_data = hasattr(connection, "sink")
+        self._direct = False  # texts and binaries go to `_sink` without any step between
         self._last_seen = self._last_data = now
         self._sink: Callable[[Message], object] = self._pend
         functions = [
@@ -113,7 +117,8 @@ class LiveSession:
         except LibwsError:
             self.connection.start(_ignore, self._ended)  # only a connection that was started tells its end
             raise
-        staged, control = compose_incoming(stages, self._on_data, self.mark, self._stage_failed)
+        on_data = self._forward() if self._sees_data else self._on_data
+        staged, control = compose_incoming(stages, on_data, self.mark, self._stage_failed)
         self.connection.start(self._entry(staged, control), self._ended)
 
     # What plugins see
@@ -126,7 +131,7 @@ class LiveSession:
     @property
     def quiet(self) -> float:
         """Seconds since an application message arrived; stands still while we have paused reading."""
-        return self._pauses.since(self._last_data, self._loop.time())
+        return self._pauses.since(self._data_seen(), self._loop.time())
 
     def send(self, message: Message | Sending) -> Awaitable[None]:
         """Queue a message ahead of users' ones."""
@@ -266,7 +271,7 @@ class LiveSession:
             if isinstance(item, Message):
                 inbox.admit(item)
                 self.shown = True
-        self._sink = self._hold
+        self._use(self._hold)
         self._held.close(RuntimeError("session.recv is for establish, which has ended"))
         if inbox.full:
             self.pause()
@@ -285,7 +290,7 @@ class LiveSession:
                 delivery.inbox.dismiss(item)
                 delivery.deliver(item)
         if self.error is None:
-            self._sink = self._spare if self._reads_out else delivery.deliver
+            self._use(self._spare if self._reads_out else delivery.deliver)
             if delivery.has_room:
                 self.resume()
             else:
@@ -293,7 +298,7 @@ class LiveSession:
 
     def write_now(self, message: Message) -> bool:
         """Write a user's message, if nothing stands in its way."""
-        if not self.outbound.open_to:
+        if self.outbound.busy or self.connection.buffered > HIGH:
             return False
         self.connection.write(message)
         self.proofs.written += 1
@@ -302,7 +307,7 @@ class LiveSession:
     def pause(self) -> None:
         """Stop reading; the clocks that blame the peer stand still."""
         if not self._pauses.paused and not self._reads_out and not self.gone.done():
-            self._pauses.begin(self._loop.time(), self._seen(), self._last_data)
+            self._pauses.begin(self._loop.time(), self._seen(), self._data_seen())
             self.connection.pause()
 
     def resume(self) -> None:
@@ -322,7 +327,7 @@ class LiveSession:
         """We are leaving: the answer to our close must be read, even if there is no room for what comes before it."""
         self._reads_out = True
         if self.ready and self.error is None:
-            self._sink = self._spare
+            self._use(self._spare)
         self.resume()
 
     def drop(self, why: str) -> None:
@@ -354,25 +359,16 @@ class LiveSession:
     def rewire(self) -> None:
         """Where the client delivers has changed."""
         if self._head and not self._reads_out and self.error is None:
-            self._sink = self._supervisor.delivery.deliver
+            self._use(self._supervisor.delivery.deliver)
 
     # What the connection tells
 
     def _entry(self, staged: Callable[[Message], object] | None, control: Callable[[Message], object]) -> Any:
-        """What the connection calls with each message; without stages `_on_data` stands in it, since a call costs."""
+        """What the connection calls with each message, and, if it has a `sink`, with those only that are not data."""
         text, binary = Kind.TEXT, Kind.BINARY
-        connection: Any = self.connection
+        on_data = staged or self._on_data  # a connection with a sink gives no data here
 
         def receive(message: Message) -> None:
-            kind = message.kind
-            if kind is text or kind is binary:
-                self._last_data = connection.received
-                self._sink(message)
-            else:
-                self._on_control(message)
-                control(message)
-
-        def receive_staged(message: Message) -> None:
             kind = message.kind
             if kind is text or kind is binary:
                 on_data(message)
@@ -380,8 +376,24 @@ class LiveSession:
                 self._on_control(message)
                 control(message)
 
-        on_data = staged or self._on_data
-        return receive if staged is None and self._sees_bytes else receive_staged
+        if self._sees_data:
+            self._direct = staged is None
+            self.connection.sink = staged or self._sink  # type: ignore[attr-defined]
+        return receive
+
+    def _use(self, sink: Callable[[Message], object]) -> None:
+        """From now on data messages go here."""
+        self._sink = sink
+        if self._direct:
+            self.connection.sink = sink  # type: ignore[attr-defined]
+
+    def _forward(self) -> Callable[[Message], object]:
+        """What stands behind stages: the sink of the moment, since a stage may have ended the connection."""
+
+        def forward(message: Message) -> None:
+            self._sink(message)
+
+        return forward
 
     def _on_data(self, message: Message) -> None:
         self._last_data = self.connection.received if self._sees_bytes else self._loop.time()  # type: ignore[attr-defined]
@@ -474,7 +486,7 @@ class LiveSession:
             error.attempt, error.generation = self.attempt.alone(), self.attempt.generation
         if error.phase is None:
             error.phase = "ready" if self.ready else "establish"
-        self._sink = _ignore
+        self._use(_ignore)
         self._held.close(error)
         if self._dropped:
             self._supervisor.emit(Dropped(self._dropped, "the inbox was full while closing"), self.attempt)
@@ -490,6 +502,9 @@ class LiveSession:
         if self._sees_bytes:
             return self.connection.received  # type: ignore[attr-defined, no-any-return]
         return max(self._last_seen, self._last_data)
+
+    def _data_seen(self) -> float:
+        return self.connection.last_data if self._sees_data else self._last_data  # type: ignore[attr-defined]
 
 
 def _ignore(_: Message) -> None:

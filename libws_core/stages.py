@@ -28,9 +28,10 @@ def compose(stages: Sequence[NamedStage], sink: Sink, mark: Mark, failed: Failed
 
     A Gap that stands among several messages passes the other stages by and goes to `mark`.
     """
-    for named in reversed(stages):
-        sink = _through(named, sink, mark, failed)
-    return sink
+    steps: tuple[tuple[Stage, str, Sink], ...] = ()
+    for plugin, stage in reversed(stages):
+        steps = ((stage, plugin, sink if not steps else _through(steps, sink, mark, failed)), *steps)
+    return _through(steps, sink, mark, failed) if steps else sink
 
 
 def compose_incoming(
@@ -51,21 +52,26 @@ def compose_incoming(
     return compose(plain, data, mark, failed) if plain else None, compose(every, left_over, mark, failed)
 
 
-def _through(named: NamedStage, following: Sink, mark: Mark, failed: Failed) -> Sink:
-    plugin, stage = named
+def _through(steps: tuple[tuple[Stage, str, Sink], ...], sink: Sink, mark: Mark, failed: Failed) -> Sink:
+    """One call for all stages; each step also has what follows it, for several messages instead of one."""
 
     def run(message: Message) -> None:
-        try:
-            result = stage(message)
-        except Exception as error:
-            failed(plugin, error)
-            return
-        if type(result) is Message:
-            following(result)
-        elif result is not None:
-            spread(result)
+        for stage, plugin, following in steps:
+            try:
+                result = stage(message)
+            except Exception as error:
+                failed(plugin, error)
+                return
+            if result is message:
+                continue
+            if type(result) is not Message:
+                if result is not None:
+                    spread(result, plugin, following)
+                return
+            message = result
+        sink(message)
 
-    def spread(several: Any) -> None:
+    def spread(several: Any, plugin: str, following: Sink) -> None:
         try:
             items = (several,) if isinstance(several, Message) else tuple(several)
             for item in items:

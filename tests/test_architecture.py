@@ -154,7 +154,8 @@ def test_importing_the_core_loads_nothing_that_is_needed_later() -> None:
 def test_naming_the_public_classes_finds_no_plugins() -> None:
     """Errors, events and types are imported by those who catch, hear and annotate, without a client."""
     names = [name for name in libws_core.__all__ if libws_core._HOME.get(name) not in (None, "client", "hookspecs")]
-    program = f"from libws_core import {', '.join(names)}; import sys; print([n for n in {LATE} if n in sys.modules])"
+    late = [name for name in LATE if name != "msgspec"]  # a Message is a Struct of it
+    program = f"from libws_core import {', '.join(names)}; import sys; print([n for n in {late} if n in sys.modules])"
     assert run(program).strip() == "[]"
 
 

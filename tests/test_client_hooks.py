@@ -75,8 +75,8 @@ async def test_without_stages_a_message_goes_straight_through() -> None:
     async with Client("ws://test/", plugins=["-standard", dialer]) as client:
         session = client._supervisor.target
         assert session is not None
-        assert session._sink == client._delivery._to_inbox
-        assert session.outbound.open_to
+        assert session._sink == client._inbox.put
+        assert not session.outbound.busy
 
 
 def test_the_plugin_manager_is_dropped() -> None:

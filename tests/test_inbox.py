@@ -16,7 +16,7 @@ GAP = Gap("test", 2, 0.0, 1.0)
 
 def inbox(messages: int = 4, size: int = 100) -> tuple[Inbox, list[str]]:
     told: list[str] = []
-    return Inbox(messages, size, lambda: told.append("low")), told
+    return Inbox(messages, size, lambda: None, lambda: told.append("low")), told
 
 
 def fill(box: Inbox, *texts: str) -> None:

@@ -81,6 +81,7 @@ class FrameReader:
         "_usual",
         "_whole",
         "deliver",
+        "saw_data",
     )
 
     def __init__(
@@ -94,6 +95,8 @@ class FrameReader:
     ) -> None:
         self.deliver: Callable[[Message], object] = _drop
         """Where texts and binaries go. Whoever reads sets it."""
+        self.saw_data = False
+        """Texts or binaries came. Whoever reads resets it."""
         self._name = name
         self._take = take
         self._fragments = Fragments(name, max_size, max_fragments)
@@ -172,8 +175,9 @@ class FrameReader:
     def release(self) -> None:
         """Let go of the buffer and of whoever was told. Nothing may be read any more."""
         self.stop()
-        self._whole, self._take = b"", _drop
-        self._parser.close()
+        if self._take is not _drop:
+            self._whole, self._take = b"", _drop
+            self._parser.close()
 
     # What picows calls. A frame is valid during the call only.
 
@@ -187,8 +191,10 @@ class FrameReader:
             except UnicodeDecodeError:
                 self._fail(not_utf8(self._name))
                 return
+            self.saw_data = True
             self.deliver(Message(_TEXT, text))
         elif first == self._binary:
+            self.saw_data = True
             self.deliver(Message(_BINARY, frame.get_payload_as_bytes()))
         else:
             self._rare(first, frame.get_payload_as_bytes())
@@ -239,6 +245,7 @@ class FrameReader:
             return
         self._text, self._binary = (_NEVER, _NEVER) if fragments.open else (_FINAL_TEXT, _FINAL_BINARY)
         if message is not None:
+            self.saw_data = True
             self.deliver(message)
 
     def _check_next_length(self) -> None:
