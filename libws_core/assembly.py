@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ DIALERS = frozenset(["websockets", "picows", "replay"])
 """The official ones that answer `dial`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Part:
     """One enabled plugin of a plan."""
 
@@ -188,7 +189,7 @@ class Assembly:
             values = {option: value for option, (value, _) in configured.origins.items()}
             made = _construct(name, "could not be made", lambda: cls(**configured.arguments), values, report)
             if not report.problems:
-                self.parts[name] = Part(name, made, str(self.entries[name]), because, configured.origins)
+                self.parts[name] = Part(name, made, sys.intern(str(self.entries[name])), because, configured.origins)
 
     def take_object(self, name: str, because: str, report: Report) -> None:
         """Copy an object of the list if it is a dataclass, so that every client has its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,9 @@ class AttemptRun:
         supervisor, hooks = self._supervisor, self._supervisor.plan.hooks
         if self._resolve:
             self._enter("resolve")
-            async with self._deadline():
-                await self._fold(hooks["resolve"], "resolve")
+            if hooks["resolve"]:
+                async with self._deadline():
+                    await self._fold(hooks["resolve"], "resolve")
         self._enter("admit")
         for hook in hooks["admit"]:
             await ask_async(hook, "admit", self.request)
@@ -65,10 +66,10 @@ class AttemptRun:
         except BaseException:
             connection.abort()
             raise
-        supervisor.sessions.add(session)
+        supervisor.sessions.append(session)
         try:
             self._enter("establish")
-            async with self._deadline() as scope:
+            async with self._deadline() if hooks["establish"] else nullcontext() as scope:
                 session.scope = scope
                 try:
                     await self._establish(session)

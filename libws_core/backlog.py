@@ -12,6 +12,7 @@ from .types import Message
 
 Test = Callable[[Message], Any]
 """Gives None for a message that does not match."""
+Reader = tuple[Test | None, "asyncio.Future[Message]"]
 
 
 class Backlog:
@@ -27,8 +28,9 @@ class Backlog:
         self.items: deque[Message | Gap] = deque()
         self.size = 0
         """The messages' lengths, in all."""
-        self._readers: list[tuple[Test | None, asyncio.Future[Message]]] = []
-        self._claimed: list[Message] = []
+        # Tuples, since there hardly ever are any, and an empty one takes no memory.
+        self._readers: tuple[Reader, ...] = ()
+        self._claimed: tuple[Message, ...] = ()
 
     async def take(self, test: Test | None) -> Message:
         """Take the first message that matches, as soon as it is there; None takes any.
@@ -41,7 +43,7 @@ class Backlog:
                 return self._taken(item)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         reader = (test, future)
-        self._readers.append(reader)
+        self._readers += (reader,)
         try:
             message = await future
         except asyncio.CancelledError:
@@ -50,8 +52,7 @@ class Backlog:
                 self._offer(future.result())
             raise
         finally:
-            if reader in self._readers:
-                self._readers.remove(reader)
+            self._remove(reader)
         return self._taken(message)
 
     def add(self, message: Message) -> bool:
@@ -66,23 +67,23 @@ class Backlog:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody may be there
-        self._readers.clear()
+        self._readers = ()
 
     def _offer(self, message: Message) -> bool:
         """Let the first reader that waits for such a message have it."""
-        for reader in tuple(self._readers):
+        for reader in self._readers:
             test, future = reader
             if future.done():
                 continue
             try:
                 found = test is None or test(message) is not None
             except Exception as error:
-                self._readers.remove(reader)
+                self._remove(reader)
                 future.set_exception(error)
                 continue
             if found:
-                self._readers.remove(reader)
-                self._claimed.append(message)
+                self._remove(reader)
+                self._claimed += (message,)
                 future.set_result(message)
                 return True
         return False
@@ -100,4 +101,7 @@ class Backlog:
         return any(each is message for each in self._claimed)
 
     def _unclaim(self, message: Message) -> None:
-        self._claimed = [each for each in self._claimed if each is not message]
+        self._claimed = tuple(each for each in self._claimed if each is not message)
+
+    def _remove(self, reader: Reader) -> None:
+        self._readers = tuple(each for each in self._readers if each is not reader)

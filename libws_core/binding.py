@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from pluggy import PluginManager, PluginValidationError
 
@@ -27,6 +29,7 @@ class Hook(NamedTuple):
 class Implementation(NamedTuple):
     """A method that is marked as an answer to a hook."""
 
+    hook: str
     attribute: str
     options: Mapping[str, Any]
     """What `@hookimpl(...)` was told."""
@@ -45,13 +48,13 @@ def new_manager() -> PluginManager:
     return manager
 
 
-def hooks_of(plugin: Any, manager: PluginManager) -> dict[str, Implementation]:
+def hooks_of(plugin: Any, manager: PluginManager) -> list[Implementation]:
     """The hooks that a plugin, or a plugin's class, says it implements."""
-    found = {}
+    found = []
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is not None:
-            found[options.get("specname") or attribute] = Implementation(attribute, {**options})
+            found.append(Implementation(options.get("specname") or attribute, attribute, {**options}))
     return found
 
 
@@ -68,7 +71,7 @@ def flaws_of(plugin: Any, manager: PluginManager, distribution: str | None = Non
     if not found and not brings_others(plugin):
         return [(f"{type(plugin).__name__} answers no hook", "mark its methods with @hookimpl")]
     flaws: list[tuple[str, str]] = []
-    for hook, (attribute, options) in found.items():
+    for hook, attribute, options in found:
         caller = getattr(manager.hook, hook, None)
         if caller is not None:
             flaws += _flaws_of(hook, getattr(plugin, attribute), options, caller.spec.argnames)
@@ -100,6 +103,38 @@ def _flaws_of(
         yield f"{hook!r} takes {', '.join(strange)}, which it is not given", f"it gets {', '.join(arguments)}"
 
 
+class Takes(NamedTuple):
+    """Which of a hook's arguments a method takes: it may take fewer, and in another order."""
+
+    by_place: Sequence[int]
+    by_name: Mapping[str, int]
+
+    def given_to(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A callable that takes all of them and hands on these."""
+        by_place, by_name = self
+
+        def call(*given: Any) -> Any:
+            rest = {name: given[place] for name, place in by_name.items()}
+            return function(*[given[place] for place in by_place], **rest)
+
+        return call
+
+
+class Answer(NamedTuple):
+    """A method that answers a hook, and how it is called."""
+
+    hook: str
+    attribute: str
+    rank: int
+    """-1 if it is marked `tryfirst`, 1 if `trylast`."""
+    takes: Takes | None
+    """None = just what the hook gives."""
+
+
+_known: WeakKeyDictionary[type, list[Answer]] = WeakKeyDictionary()
+"""The answers of each class that was read and has no flaw."""
+
+
 def bind(plugins: Iterable[tuple[str, Any, str | None]], report: Report) -> Mapping[str, tuple[Hook, ...]]:
     """Ask every plugin for its hooks, refuse what the core cannot call, and say who is asked in which order.
 
@@ -109,50 +144,80 @@ def bind(plugins: Iterable[tuple[str, Any, str | None]], report: Report) -> Mapp
     Returns:
         Every hook of the core with its answers: `tryfirst` ones in front, `trylast` ones behind, otherwise in order.
     """
-    manager = new_manager()
-    specs = {name: caller.spec.argnames for name, caller in vars(manager.hook).items()}
-    places: dict[str, int] = {}
+    ranked: dict[str, list[tuple[int, Hook]]] = {hook: [] for hook in _arguments()}
+    earlier: list[Any] = []
     for name, plugin, distribution in plugins:
-        places[name] = len(places)
-        flaws = flaws_of(plugin, manager, distribution)
-        for text, cure in flaws:
-            report.plugin(name, text, cure)
-        if flaws:
-            continue
-        try:
-            manager.register(plugin, name)
-        except PluginValidationError as error:
-            report.plugin(name, " ".join(str(error).split()))
-        except ValueError:
+        answers = None if _is_special(plugin) else _known.get(type(plugin))
+        if answers is None:
+            answers = _read_answers(name, plugin, distribution, report)
+        if plugin in earlier:
             report.plugin(name, "is equal to another plugin", "write @dataclass(eq=False)")
-    hooks = {}
-    for hook, arguments in specs.items():
-        # pluggy reverses those of the same rank among themselves, so the list's order is restored here.
-        ranked = sorted(
-            getattr(manager.hook, hook).get_hookimpls(),
-            key=lambda impl: (impl.trylast - impl.tryfirst, places[impl.plugin_name]),
+            continue
+        earlier.append(plugin)
+        for hook, attribute, rank, takes in answers:
+            function = getattr(plugin, attribute)
+            ranked[hook].append((rank, Hook(name, takes.given_to(function) if takes else function)))
+    return {
+        hook: tuple(answer for _, answer in sorted(answers, key=lambda each: each[0]))
+        for hook, answers in ranked.items()
+    }
+
+
+def _is_special(plugin: Any) -> bool:
+    """Whether an object may answer otherwise than its class: it holds a function, or something in a method's place."""
+    own = getattr(plugin, "__dict__", {})
+    return any(
+        inspect.isroutine(value) or inspect.isroutine(getattr(type(plugin), name, None)) for name, value in own.items()
+    )
+
+
+def _read_answers(name: str, plugin: Any, distribution: str | None, report: Report) -> list[Answer]:
+    manager = new_manager()
+    flaws = flaws_of(plugin, manager, distribution)
+    for text, cure in flaws:
+        report.plugin(name, text, cure)
+    if flaws:
+        return []
+    try:
+        manager.register(plugin, name)
+    except PluginValidationError as error:
+        report.plugin(name, " ".join(str(error).split()))
+        return []
+    arguments = _arguments()
+    answers = [
+        Answer(
+            hook,
+            attribute,
+            bool(options.get("trylast")) - bool(options.get("tryfirst")),
+            _takes(getattr(plugin, attribute), arguments[hook]),
         )
-        hooks[hook] = tuple(Hook(impl.plugin_name, positional(impl.function, arguments)) for impl in ranked)
-    return hooks
+        for hook, attribute, options in hooks_of(plugin, manager)
+        if hook in arguments
+    ]
+    if not _is_special(plugin):
+        _known[type(plugin)] = answers
+    return answers
+
+
+@functools.cache
+def _arguments() -> Mapping[str, tuple[str, ...]]:
+    """The hooks of the core with their arguments."""
+    return {name: tuple(caller.spec.argnames) for name, caller in vars(new_manager().hook).items()}
 
 
 def _takers(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(function).parameters.values())
 
 
-def positional(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
-    """A callable that takes `arguments` in this order and hands on those that `function` takes, by their names."""
+def _takes(function: Callable[..., Any], arguments: Sequence[str]) -> Takes | None:
     takers = _takers(function)
     if [taker.name for taker in takers if taker.kind is not taker.KEYWORD_ONLY] == [*arguments]:
-        return function
+        return None
     named = [taker.name for taker in takers if taker.kind in (taker.POSITIONAL_ONLY, taker.POSITIONAL_OR_KEYWORD)]
     if any(taker.kind is taker.VAR_POSITIONAL for taker in takers) and named == [*arguments[: len(named)]]:
-        return function
+        return None
     by_name = [taker.name for taker in takers if taker.kind is taker.KEYWORD_ONLY and taker.name in arguments]
-    by_place = [arguments.index(name) for name in named if name in arguments]
-
-    def call(*given: Any) -> Any:
-        rest = {name: given[arguments.index(name)] for name in by_name}
-        return function(*[given[place] for place in by_place], **rest)
-
-    return call
+    return Takes(
+        [arguments.index(name) for name in named if name in arguments],
+        {name: arguments.index(name) for name in by_name},
+    )

@@ -33,6 +33,8 @@ class Option(NamedTuple):
     """The annotation for people, such as "float >= 0 or None"."""
     default: Any
     """What the class says, MISSING if the option must be given."""
+    origin: tuple[Any, str]
+    """The default as it is told by `Configured.origins`."""
 
     def shown_default(self) -> str:
         """`name=default` for people, without a secret; the bare name if the option must be given."""
@@ -57,13 +59,15 @@ class Configured(NamedTuple):
 
     arguments: dict[str, Any]
     """Converted values for those options that were given."""
-    origins: dict[str, tuple[Any, str]]
+    origins: Mapping[str, tuple[Any, str]]
     """Every option with its value, fit to be shown, and where that came from."""
     problems: list[tuple[str, str | None]]
     """Text and cure of each."""
 
 
 _known: weakref.WeakKeyDictionary[type, Mapping[str, Option]] = weakref.WeakKeyDictionary()
+_defaults: weakref.WeakKeyDictionary[type, Mapping[str, tuple[Any, str]]] = weakref.WeakKeyDictionary()
+"""The origins of each class's options where none is given, which all clients share."""
 
 
 def options_of(cls: type) -> Mapping[str, Option]:
@@ -87,7 +91,7 @@ def _option(cls: type, field: dataclasses.Field[Any]) -> Option:
         except Exception:
             default = factory  # making the plugin will tell
     words = field.type if annotation is Any and isinstance(field.type, str) else described(annotation)
-    return Option(field.name, annotation, words, default)
+    return Option(field.name, annotation, words, default, (default, "default"))
 
 
 class _Names(Mapping[str, Any]):
@@ -127,33 +131,44 @@ def configure(cls: type, given: Mapping[str, tuple[Any, str]]) -> Configured:
         given: option -> (value, where it came from).
     """
     options = options_of(cls)
-    cure = f"options: {', '.join(option.shown_default() for option in options.values())}" if options else None
-    outcome = Configured({}, {}, [])
+    if not given and cls in _defaults:
+        return Configured({}, _defaults[cls], [])
+    arguments: dict[str, Any] = {}
+    origins: dict[str, tuple[Any, str]] = {}
+    problems: list[tuple[str, str | None]] = []
     for name, (value, source) in given.items():
         option = options.get(name)
         if option is None:
-            outcome.problems.append(_unknown(cls, name, cure))
+            problems.append(_unknown(cls, name))
             continue
         try:
             infinite = isinstance(option.default, float) and math.isinf(option.default)
             converted = convert(value, option.annotation, infinite)
         except Mismatch as mismatch:
-            outcome.problems.append((f"option {name!r}: {explained(mismatch, value, option.annotation)}", cure))
+            problems.append((f"option {name!r}: {explained(mismatch, value, option.annotation)}", _overview(cls)))
             continue
-        outcome.arguments[name] = converted
-        outcome.origins[name] = (value if holds_secret(value) else converted, source)
+        arguments[name] = converted
+        origins[name] = (value if holds_secret(value) else converted, source)
     for name, option in options.items():
         if name in given:
             continue
-        outcome.origins[name] = (option.default, "default")
+        origins[name] = option.origin
         if option.default is MISSING:
-            outcome.problems.append((f"option {name!r} must be given", cure))
-    return Configured(
-        outcome.arguments, {n: outcome.origins[n] for n in options if n in outcome.origins}, outcome.problems
-    )
+            problems.append((f"option {name!r} must be given", _overview(cls)))
+    origins = {name: origins[name] for name in options if name in origins}
+    if not given and not problems:
+        _defaults[cls] = origins
+    return Configured(arguments, origins, problems)
 
 
-def _unknown(cls: type, name: str, cure: str | None) -> tuple[str, str | None]:
+def _overview(cls: type) -> str | None:
+    """The cure for most problems: all options with their defaults; None if there are none."""
+    options = options_of(cls).values()
+    return f"options: {', '.join(option.shown_default() for option in options)}" if options else None
+
+
+def _unknown(cls: type, name: str) -> tuple[str, str | None]:
+    cure = _overview(cls)
     if dataclasses.is_dataclass(cls) and any(field.name == name for field in dataclasses.fields(cls)):
         return f"option {name!r}: it is state of the plugin, not an option", cure
     if cure is None:

@@ -1,12 +1,14 @@
 """From names to a plan: find and load plugins, then configure, order and bind them.
 
 importlib_metadata finds, stevedore loads, pluggy checks the hooks, the core calls. Installed is not enabled: only
-plugins that are asked for are imported. Everything that is wrong is told at once.
+plugins that are asked for are imported. Everything that is wrong is told at once. What is installed is looked at for
+each plan, but read again only where it has changed.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -16,19 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import importlib_metadata
+from pluggy import PluginManager
 from stevedore.named import NamedExtensionManager
 
 from . import hookspecs, order
 from .assembly import OFFICIAL, Assembly, Layer, Part
 from .binding import Hook, bind, flaws_of, hooks_of, new_manager
 from .errors import Problem
+from .kept import Kept, Watch
 from .options import Documented, document
 from .report import Report, did_you_mean
 
 __all__ = ["Candidate", "Description", "Hook", "Part", "Plan", "assemble", "describe", "installed"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Plan:
     """The plugins of one client, in order, and who answers which hook."""
 
@@ -134,7 +138,7 @@ def installed() -> list[Candidate]:
         loaded = shelf.load([name], report)
         for entry in entries:
             cls = loaded[name][1] if loaded else None
-            hooks = tuple(sorted(hooks_of(cls, manager))) if cls else ()
+            hooks = _hooks(cls, manager) if cls else ()
             if cls:
                 # An empty one shows its methods; making a real one is for those who enable it.
                 for text, cure in flaws_of(object.__new__(cls), manager, str(entry)):
@@ -151,6 +155,10 @@ def installed() -> list[Candidate]:
     return sorted(found, key=lambda each: (each.name, each.distribution))
 
 
+def _hooks(cls: type, manager: PluginManager) -> tuple[str, ...]:
+    return tuple(sorted({each.hook for each in hooks_of(cls, manager)}))
+
+
 def describe(name: str) -> Description:
     """What an installed plugin does: its docstring, hooks, and options with their docs and defaults.
 
@@ -162,7 +170,7 @@ def describe(name: str) -> Description:
     if not loaded:
         report.fail("cannot describe the plugin:")
     entry, cls = loaded[name]
-    hooks = tuple(sorted(hooks_of(cls, new_manager())))
+    hooks = _hooks(cls, new_manager())
     doc = inspect.cleandoc(cls.__doc__ or "")
     return Description(name, entry.distribution, entry.version, doc, hooks, document(cls))
 
@@ -225,8 +233,61 @@ class _Loader(NamedExtensionManager[Any]):
         self.failures[entry.name] = error.args[0] if isinstance(error, _ImportFailed) else error
 
 
+class Offer(NamedTuple):
+    """What one distribution offers."""
+
+    distribution: str
+    """Its name as installers compare names."""
+    entries: Sequence[Entry]
+    """For whichever hook API."""
+    flaw: str | None = None
+    """Why its entry points cannot be read."""
+
+
+def _offers_in(place: str, watch: Watch) -> list[Offer]:
+    """What the distributions in one entry of `sys.path` offer."""
+    importlib_metadata.MetadataPathFinder.invalidate_caches()  # it trusts times of directories that are too young
+    offers = []
+    for distribution in importlib_metadata.distributions(path=[place]):
+        try:
+            offer = _read(distribution, watch)
+        except Exception as error:  # a broken distribution is the business of nobody who does not name it
+            path = getattr(distribution, "_path", None)
+            offer = Offer(getattr(path, "name", "a distribution"), (), f"{type(error).__name__}: {error}")
+        if offer is not None:
+            offers.append(offer)
+    return offers
+
+
+def _read(distribution: Any, watch: Watch) -> Offer | None:
+    path = getattr(distribution, "_path", None)
+    watch(path and os.path.join(str(path), "entry_points.txt"))
+    if "libws.v" not in (distribution.read_text("entry_points.txt") or ""):
+        return None
+    watch(path and os.path.join(str(path), "METADATA"))
+    metadata = distribution.metadata
+    name, version = metadata["Name"], metadata["Version"]
+    found: dict[tuple[str, str, str], Entry] = {}
+    for point in distribution.entry_points:
+        group = re.fullmatch(r"libws\.v(\d+)", point.group)
+        if group:
+            found[point.group, point.name, point.value] = Entry(point.name, int(group[1]), name, version, point)
+    return Offer(re.sub(r"[-_.]+", "-", name).lower(), tuple(found.values()))
+
+
+_offers = Kept(_offers_in)
+
+
+def _path() -> list[str]:
+    """The entries of `sys.path`, each once; a relative one means another place when the working directory changes."""
+    try:
+        return [*dict.fromkeys(os.path.abspath(place) for place in sys.path if isinstance(place, str))]
+    except OSError:  # the working directory is gone
+        return [*dict.fromkeys(place for place in sys.path if isinstance(place, str) and os.path.isabs(place))]
+
+
 class Shelf:
-    """What is installed: the entry points of all groups `libws.v*`, read anew for each plan."""
+    """What is installed now: the entry points of all groups `libws.v*`."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[Entry]] = {}
@@ -235,32 +296,16 @@ class Shelf:
         """Those for other versions of it."""
         self.unreadable: list[tuple[str, str]] = []
         """Distributions whose entry points cannot be read, each with the reason."""
-        seen: set[str] = set()
-        for distribution in importlib_metadata.distributions():
-            try:
-                self._read(distribution, seen)
-            except Exception as error:  # a broken distribution is the business of nobody who does not name it
-                path = getattr(distribution, "_path", None)
-                self.unreadable.append((getattr(path, "name", "a distribution"), f"{type(error).__name__}: {error}"))
-
-    def _read(self, distribution: Any, seen: set[str]) -> None:
-        if "libws.v" not in (distribution.read_text("entry_points.txt") or ""):
-            return
-        metadata = distribution.metadata
-        name, version = metadata["Name"], metadata["Version"]
         # A distribution may stand on the path twice, as editable installs leave it: Python imports the first.
-        normal = re.sub(r"[-_.]+", "-", name).lower()
-        if normal in seen:
-            return
-        found: dict[tuple[str, str, str], Entry] = {}
-        for point in distribution.entry_points:
-            group = re.fullmatch(r"libws\.v(\d+)", point.group)
-            if group:
-                found[point.group, point.name, point.value] = Entry(point.name, int(group[1]), name, version, point)
-        seen.add(normal)
-        for entry in found.values():
-            shelf = self.entries if entry.api == hookspecs.API else self.others
-            shelf.setdefault(entry.name, []).append(entry)
+        seen: set[str] = set()
+        for offer in itertools.chain.from_iterable(_offers.of(_path(), sys.meta_path[:])):
+            if offer.flaw is not None:
+                self.unreadable.append((offer.distribution, offer.flaw))
+            elif offer.distribution not in seen:
+                seen.add(offer.distribution)
+                for entry in offer.entries:
+                    shelf = self.entries if entry.api == hookspecs.API else self.others
+                    shelf.setdefault(entry.name, []).append(entry)
 
     def find(self, name: str, report: Report) -> Entry | None:
         """The one entry point of this name; None if there is no such one, and the report says why."""

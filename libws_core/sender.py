@@ -25,7 +25,8 @@ class Sender:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._deadlines: set[asyncio.Timeout] = set()
+        self._deadlines: set[asyncio.Timeout] | None = None
+        """Of those who wait for something to be written; made when the first one does."""
 
     async def send(self, sending: Sending, proof_timeout: float | None) -> None:
         """Bring a message onto the wire; with `proof_timeout`, wait for the proof that the peer has read it."""
@@ -56,7 +57,7 @@ class Sender:
     def end(self) -> None:
         """Nothing that waits to be written will be."""
         now = asyncio.get_running_loop().time()
-        for deadline in self._deadlines:
+        for deadline in self._deadlines or ():
             if not deadline.expired():
                 deadline.reschedule(now)
 
@@ -83,6 +84,8 @@ class Sender:
         Gives None, or where it waits now because its connection ended first.
         """
         deadline = asyncio.timeout_at(sending.expires)
+        if self._deadlines is None:
+            self._deadlines = set()
         try:
             async with deadline:
                 self._deadlines.add(deadline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,7 +78,7 @@ class Supervisor:
         self.sender = Sender(self)
         self.events = EventHandlers(self.own)
         self.delivery: Delivery
-        self.sessions: set[LiveSession] = set()
+        self.sessions: list[LiveSession] = []
         """Every connection whose socket is not closed yet."""
         self.target: LiveSession | None = None
         """The connection that carries users' messages; None while not ready."""
@@ -90,13 +89,13 @@ class Supervisor:
         self.latency: float | None = None
         self.sent = self.dropped = self.reconnects = 0
         self._loop: asyncio.AbstractEventLoop
-        self._actions: deque[Action] = deque()
+        self._actions: list[Action] = []
         self._performing = False
         self._attempt: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._move: _Move | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._wakers: set[asyncio.Future[None]] = set()
+        self._wakers: list[asyncio.Future[None]] = []
 
     @property
     def label(self) -> str:
@@ -157,11 +156,11 @@ class Supervisor:
         """Wait until something is so; looked at whenever the machine has done something."""
         while not true():
             waker = asyncio.get_running_loop().create_future()
-            self._wakers.add(waker)
+            self._wakers.append(waker)
             try:
                 await waker
             finally:
-                self._wakers.discard(waker)
+                self._wakers.remove(waker)
 
     # What sessions and attempts tell
 
@@ -209,7 +208,8 @@ class Supervisor:
 
     def session_gone(self, session: LiveSession) -> None:
         """A connection's socket is closed."""
-        self.sessions.discard(session)
+        if session in self.sessions:
+            self.sessions.remove(session)
 
     def session_shown(self, session: LiveSession) -> None:
         """A connection that does not deliver yet has its first message for the user."""
@@ -246,7 +246,7 @@ class Supervisor:
         self._performing = True
         try:
             while self._actions:
-                self._act(self._actions.popleft())
+                self._act(self._actions.pop(0))
         finally:
             self._performing = False
         for waker in self._wakers:
@@ -296,6 +296,13 @@ class Supervisor:
         self._attempt = self.own(self._make_attempt(run))
 
     async def _make_attempt(self, run: AttemptRun) -> None:
+        try:
+            await self._carry_out(run)
+        finally:
+            if self._attempt is asyncio.current_task():
+                self._attempt = None  # an idle client keeps nothing of it
+
+    async def _carry_out(self, run: AttemptRun) -> None:
         number = run.attempt.number
         try:
             session = await run.run()

@@ -103,7 +103,7 @@ def test_demo_without_its_plugins_says_what_to_install() -> None:
 import sys, importlib_metadata
 from libws_core.cli import main
 every = importlib_metadata.distributions
-importlib_metadata.distributions = lambda: (d for d in every() if d.metadata["Name"] != "libws-ping")
+importlib_metadata.distributions = lambda **context: (d for d in every(**context) if d.metadata["Name"] != "libws-ping")
 sys.exit(main(["demo"]))
 """
     result, _ = run(code)

@@ -117,11 +117,12 @@ async def test_a_thousand_reconnects_leave_nothing() -> None:
         assert abs(grown["tasks"]) <= 5
         assert grown["files"] == 0
         assert grown["memory"] < 100_000  # a hundred bytes a reconnect would be seen
-    assert client._supervisor.sessions == set()
+    assert not client._supervisor.sessions
     assert client._delivery.line == []
     assert client._supervisor._tasks == set()
 
 
+@pytest.mark.usefixtures("each_dialer")
 async def test_two_hundred_reconnects_on_real_sockets_leave_nothing() -> None:
     async with asyncio.timeout(50), leaks(), Server(talk) as server:
         client = Client(server.url, plugins=[Uses()], options=QUICK, proxy=None)
@@ -130,7 +131,7 @@ async def test_two_hundred_reconnects_on_real_sockets_leave_nothing() -> None:
         assert abs(grown["tasks"]) <= 5
         assert abs(grown["files"]) <= 3
         assert grown["memory"] < 300_000
-    assert client._supervisor.sessions == set()
+    assert not client._supervisor.sessions
 
 
 @virtual
@@ -221,6 +222,7 @@ def test_a_client_that_is_over_goes_away(how: str) -> None:
     assert [reference() for reference in gone] == [None, None]
 
 
+@pytest.mark.usefixtures("each_dialer")
 async def test_the_check_itself_sees_what_is_left() -> None:
     async with Server(lambda peer: None) as server:
         client = Client(server.url, proxy=None)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import aiofastnet
-from aiohappyeyeballs import start_connection
 
 from libws_core.errors import TLSError
 from libws_websockets import transport as plain
@@ -84,14 +83,7 @@ async def _connect(target: Target) -> socket.socket:
             if not done:
                 unix.close()
         return unix
-    try:
-        addresses = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a label that is empty or too long; the text of the error quotes the host
-        raise socket.gaierror(socket.EAI_NONAME, "the name is not one of DNS") from None
-    try:
-        return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS, interleave=1)
-    except RuntimeError as error:  # uvloop, where asyncio raises OSError
-        raise OSError(str(error)) from error
+    return await plain.connect_socket(target.host, target.port, HAPPY_EYEBALLS)
 
 
 async def _drop(connected: socket.socket) -> None:

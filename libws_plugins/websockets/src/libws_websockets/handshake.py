@@ -36,6 +36,9 @@ _OWN = {
 }
 """Headers that the handshake itself sets or reads."""
 
+# Nothing is demanded of the server: many answer a bare "permessage-deflate", whatever the offer.
+_DEFLATE = [ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})]
+
 # The protocol would log whole requests, Authorization and query among them. This logger has no handlers and no parents.
 _SILENT = logging.Logger("libws_websockets", logging.CRITICAL + 1)
 
@@ -52,11 +55,9 @@ def make_protocol(
         if not _TOKEN.match(subprotocol):
             raise OptionError(f"subprotocol {place} of {len(subprotocols)} is not a token of HTTP")
     uri = WebSocketURI(target.secure, target.host, target.port, target.path, target.query)
-    # Nothing is demanded of the server: many answer a bare "permessage-deflate", whatever the offer.
-    deflate = ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})
     return ClientProtocol(
         uri,
-        extensions=[deflate] if compression else None,
+        extensions=_DEFLATE if compression else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         max_size=max_size,
         logger=_SILENT,

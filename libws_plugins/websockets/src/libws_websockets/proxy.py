@@ -63,13 +63,13 @@ def _proxy_of_environment(target: Target) -> str | None:
     `getproxies` reads X_proxy and X_PROXY, and on macOS and Windows the system's settings; `no_proxy` takes hosts out.
     all_proxy comes last, as with curl.
     """
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    if urllib.request.proxy_bypass(f"{host}:{target.port}"):
-        return None
     proxies = urllib.request.getproxies()
     for scheme in ("wss", "socks", "https", "all") if target.secure else ("ws", "socks", "https", "http", "all"):
         url = proxies.get(scheme)
         if url:
+            host = f"[{target.host}]" if ":" in target.host else target.host
+            if urllib.request.proxy_bypass(f"{host}:{target.port}"):
+                return None
             # macOS gives a SOCKS proxy as an http URL.
             return "socks5h://" + url[7:] if scheme == "socks" and url.startswith("http://") else url
     return None

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohappyeyeballs import start_connection
 
@@ -59,16 +59,28 @@ async def open_stream(
 
 async def connect_tcp(host: str, port: int, happy_eyeballs: float) -> Stream:
     """Resolve a name and connect to the address that answers first. Raises OSError."""
-    loop = asyncio.get_running_loop()
+    return await wrap_socket(await connect_socket(host, port, happy_eyeballs))
+
+
+async def connect_socket(host: str, port: int, happy_eyeballs: float) -> socket.socket:
+    """As `connect_tcp`, without a stream on top."""
+    addresses = await _resolve(host, port)
     try:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a label that is empty or too long; the text of the error quotes the host
-        raise socket.gaierror(socket.EAI_NONAME, "the name is not one of DNS") from None
-    try:
-        connected = await start_connection(addresses, happy_eyeballs_delay=happy_eyeballs, interleave=1)
+        return await start_connection(addresses, happy_eyeballs_delay=happy_eyeballs, interleave=1)
     except RuntimeError as error:  # uvloop, where asyncio raises OSError
         raise OSError(str(error)) from error
-    return await wrap_socket(connected)
+
+
+async def _resolve(host: str, port: int) -> list[Any]:
+    """The addresses of a host. An address stands for itself and needs no thread in which to wait for an answer."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        pass
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label that is empty or too long; the text of the error quotes the host
+        raise socket.gaierror(socket.EAI_NONAME, "the name is not one of DNS") from None
 
 
 async def wrap_socket(connected: socket.socket) -> Stream:
