@@ -115,8 +115,8 @@ class Outbound:
         self._functions = functions
         self._written = written
         self._failed = failed
-        self._urgent: deque[Ticket] = deque()
-        self._normal: deque[Ticket] = deque()
+        self._urgent: deque[Ticket] | None = None  # both are made when something waits: most often nothing does
+        self._normal: deque[Ticket] | None = None
         self._begun: Ticket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -136,12 +136,16 @@ class Outbound:
             return ticket
         self.busy = True
         if not ticket.mine:
+            if self._normal is None:
+                self._normal = deque()
             while self._normal and self._normal[-1].done:  # taken back: a stuck peer must not pile them up
                 self._normal.pop()
             self._normal.append(ticket)
         elif ticket.message.kind is Kind.PONG and self._replace_pong(ticket):
             return ticket
         else:
+            if self._urgent is None:
+                self._urgent = deque()
             if len(self._urgent) >= MAX_URGENT:
                 error = ConnectionClosed(
                     f"the peer does not read: {MAX_URGENT} messages wait to be written", initiator="local"
@@ -187,8 +191,8 @@ class Outbound:
 
     def hand_over(self) -> list[Ticket]:
         """Give up users' messages that are not begun, in order."""
-        tickets = [ticket for ticket in self._normal if not ticket.done]
-        self._normal.clear()
+        tickets = [ticket for ticket in self._normal or () if not ticket.done]
+        self._normal = None
         self._look()
         return tickets
 
@@ -196,12 +200,10 @@ class Outbound:
         """The connection is over: gives users' messages that were not written, in order, and ends the others."""
         self.ended = True
         self.stop()
-        left = [ticket for ticket in (self._begun, *self._normal) if ticket is not None and not ticket.done]
-        for ticket in (*self._urgent, *(ticket for ticket in left if ticket.mine)):
+        left = [ticket for ticket in (self._begun, *(self._normal or ())) if ticket is not None and not ticket.done]
+        for ticket in (*(self._urgent or ()), *(ticket for ticket in left if ticket.mine)):
             ticket.finish(NotWritten("the connection ended before this was written"))
-        self._begun = None
-        self._urgent.clear()
-        self._normal.clear()
+        self._begun = self._urgent = self._normal = None
         return [ticket for ticket in left if not ticket.mine]
 
     def _look(self) -> None:
@@ -210,9 +212,10 @@ class Outbound:
 
     def _replace_pong(self, newer: Ticket) -> bool:
         """A newer pong takes the place of one that waits: RFC 6455 section 5.5.3 asks for the latest only."""
-        for place, waiting in enumerate(self._urgent):
+        urgent = self._urgent or ()
+        for place, waiting in enumerate(urgent):
             if waiting.message.kind is Kind.PONG and not waiting.done:
-                self._urgent[place] = newer
+                urgent[place] = newer  # type: ignore[index]
                 waiting.finish()
                 return True
         return False

@@ -119,3 +119,22 @@ def test_the_memory_dialer_needs_no_websockets_and_no_pytest() -> None:
         "assert not {'websockets', 'pytest', '_pytest'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_uvloop_keeps_with_its_loop_is_not_left_by_the_body() -> None:
+    """libuv opens /dev/null with a loop's first stream. One is its own; a second one is somebody's."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is missing; try: pip install uvloop")
+
+    async def main() -> None:
+        async with leaks(settle=0.1):
+            server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+            server.close()
+            await server.wait_closed()
+        with pytest.raises(Leaked, match="/dev/null"):
+            async with leaks(settle=0.1):
+                first, second = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
+        os.close(first)
+        os.close(second)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

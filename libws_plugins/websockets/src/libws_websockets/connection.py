@@ -1,7 +1,7 @@
 """One open WebSocket: frames are cut here, and only what is rare goes through python-websockets' sans-I/O protocol.
 
 A complete, unfragmented data frame is delivered by the loop in `_cut`; so are pings, pongs and closes. Any other frame
-is handed over whole to `ClientProtocol.receive_data`, which checks it, inflates it and keeps fragments in order. As
+is handed over whole to `Protocol.receive_data`, which checks it, inflates it and keeps fragments in order. As
 every frame is delimited here, that parser always stands at a frame boundary. It never sees a ping, so it never answers
 one.
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import PayloadTooBig
 from websockets.exceptions import ProtocolError as RefusedFrame
 from websockets.frames import Close, Frame
+from websockets.protocol import Event, Protocol, Side
 
 from libws_core.errors import ConnectionClosed, MessageTooBig, ProtocolError
 from libws_core.headers import Headers
@@ -26,6 +27,7 @@ from libws_core.verdicts import RETRY
 
 from .base import BaseConnection
 from .fragments import NO_LIMIT, Fragments, not_utf8
+from .handshake import SILENT
 from .inflating import inflater_of
 from .reading import ReadBuffer
 
@@ -47,7 +49,7 @@ class WebSocketConnection(BaseConnection):
         pending: bytes that came behind the server's 101.
     """
 
-    __slots__ = ("_fragments", "_inflater", "_protocol", "_read")
+    __slots__ = ("_extensions", "_fragments", "_inflater", "_max_size", "_protocol", "_read")
 
     def __init__(
         self,
@@ -62,7 +64,9 @@ class WebSocketConnection(BaseConnection):
         max_fragments: int,
     ) -> None:
         super().__init__(protocol, transports, name=name, headers=headers, lost=lost)
-        self._protocol = protocol
+        self._extensions = protocol.extensions
+        self._max_size = max_size
+        self._protocol: Protocol | None = None  # made for the first frame that needs it
         self._read = ReadBuffer(self._loop, pending)
         self._fragments = Fragments(name, max_size, max_fragments)
         self._inflater = inflater_of(protocol, max_size)
@@ -197,11 +201,7 @@ class WebSocketConnection(BaseConnection):
         elif first == _FINAL_CLOSE:
             self._check_close(frame[payload:])
         else:
-            self._protocol.receive_data(frame)
-            events = self._protocol.events_received()
-            if not events:
-                self._fail_as_protocol()
-            for event in events:
+            for event in self._judge(frame):
                 assert isinstance(event, Frame)
                 try:
                     message = self._fragments.add(event)
@@ -223,22 +223,29 @@ class WebSocketConnection(BaseConnection):
         else:
             self._receive_close(payload)
 
+    def _judge(self, data: bytes) -> list[Event]:
+        """What the protocol makes of a frame, or of a header that it must refuse; nothing if it has refused it."""
+        protocol = self._protocol
+        if protocol is None:
+            self._protocol = protocol = Protocol(Side.CLIENT, max_size=self._max_size, logger=SILENT)
+            protocol.extensions = self._extensions
+        protocol.receive_data(data)
+        events = protocol.events_received()
+        if not events:
+            self._refuse(protocol.parser_exc)
+        return events
+
     # Failing.
 
     def _refuse_header(self, header: bytes, length: int) -> None:
         """Fail on a header that no valid frame has."""
         if header[1] > 127 or (length > self._fragments.room and length <= NO_LIMIT and not header[0] & 8):
             # A masked frame, or one that is too long: the header alone tells the protocol enough.
-            self._protocol.receive_data(header)
-            self._fail_as_protocol()
+            self._judge(header)
         elif header[0] & 8:
             self._fail(ProtocolError(f"{self._name} sent a control frame of more than 125 bytes"))
         else:
             self._fail(ProtocolError(f"{self._name} sent a frame whose length is not written as RFC 6455 says"))
-
-    def _fail_as_protocol(self) -> None:
-        """Fail as the sans-I/O protocol has decided."""
-        self._refuse(self._protocol.parser_exc)
 
     def _refuse(self, cause: Exception | None) -> None:
         if isinstance(cause, PayloadTooBig):

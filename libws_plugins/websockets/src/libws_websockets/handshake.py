@@ -40,7 +40,7 @@ _OWN = {
 _DEFLATE = [ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})]
 
 # The protocol would log whole requests, Authorization and query among them. This logger has no handlers and no parents.
-_SILENT = logging.Logger("libws_websockets", logging.CRITICAL + 1)
+SILENT = logging.Logger("libws_websockets", logging.CRITICAL + 1)
 
 
 def make_protocol(
@@ -60,7 +60,7 @@ def make_protocol(
         extensions=_DEFLATE if compression else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         max_size=max_size,
-        logger=_SILENT,
+        logger=SILENT,
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from websockets.frames import Frame, Opcode
+
 from libws_core.types import Kind
 
 if TYPE_CHECKING:
@@ -49,10 +51,9 @@ class FrameWriter:
     __slots__ = (
         "_above",
         "_batch",
-        "_compresses",
+        "_extensions",
         "_look",
         "_loop",
-        "_protocol",
         "_scheduled",
         "_stopped",
         "_transport",
@@ -70,8 +71,7 @@ class FrameWriter:
         self._loop = loop
         self._transports = tuple(transports)
         self._transport = transports[0]
-        self._protocol = protocol
-        self._compresses = bool(protocol.extensions)
+        self._extensions = protocol.extensions
         self._batch: list[tuple[int, bytes]] = []
         self.batched = 0
         """Bytes gathered, with headers and keys."""
@@ -101,13 +101,8 @@ class FrameWriter:
         if kind > 2:
             if size > 125:  # RFC 6455 section 5.5
                 raise ValueError(f"the payload of a {kind.name.lower()} is {size} bytes, at most 125 are allowed")
-        elif self._compresses and size >= COMPRESS_FROM:
-            if kind is _TEXT:
-                self._protocol.send_text(payload)
-            else:
-                self._protocol.send_binary(payload)
-            for frame in self._protocol.data_to_send():
-                self._add(_MADE, frame)
+        elif self._extensions and size >= COMPRESS_FROM:
+            self._add(_MADE, Frame(Opcode(kind), payload).serialize(mask=True, extensions=self._extensions))
             return
         if self._scheduled and size < _WRITE_ALONE and not self._stopped:  # as `_add`, without the call
             self._batch.append((kind, payload))
