@@ -13,6 +13,8 @@ import pytest
 from libws_core import Client, Event, Message, Request, Session, State, hookimpl
 from libws_core.testing import MemoryDialer, Server, ServerPeer, by_hand, hang, leaks, refuse, virtual
 
+each_dialer = pytest.mark.usefixtures("each_dialer")
+
 PROMISE = 0.1
 """Seconds that ending may take."""
 SLACK = 5
@@ -94,6 +96,7 @@ def make(url: str, *plugins: object, **more: Any) -> Client:
     return Client(url, plugins=plugins, proxy=None, close_timeout=30, open_timeout=30, **more)
 
 
+@each_dialer
 @pytest.mark.parametrize("hook", ["resolve", "admit", "authenticate", "establish", "recv"])
 async def test_in_a_hook(hook: str) -> None:
     async with Server(by_hand()) as server:
@@ -107,6 +110,7 @@ async def test_in_a_hook(hook: str) -> None:
         assert server.peers == []
 
 
+@each_dialer
 @pytest.mark.parametrize("where", ["tcp", "handshake"])
 async def test_in_dial(where: str) -> None:
     async with Server(hang()) as server:
@@ -120,6 +124,7 @@ async def test_in_dial(where: str) -> None:
             assert await cancel(running) < PROMISE * SLACK
 
 
+@each_dialer
 async def test_in_the_back_off() -> None:
     async with Server(refuse(503)) as server:
         client = make(server.url, options={"backoff": {"base": 3600, "cap": 3600}})
@@ -144,6 +149,7 @@ async def stuck(client: Client) -> list[asyncio.Task[None]]:
     return waiting
 
 
+@each_dialer
 @pytest.mark.parametrize("peer_reads", [True, False])
 @pytest.mark.parametrize("where", ["async for", "send", "confirmed send", "close", "recv", "body"])
 async def test_in_a_live_client(where: str, peer_reads: bool) -> None:
@@ -187,6 +193,7 @@ async def test_in_a_live_client(where: str, peer_reads: bool) -> None:
             assert {type(end).__name__ for end in ends} <= {"NoneType", "ClientClosed"}
 
 
+@each_dialer
 async def test_of_open_itself() -> None:
     async with Server(hang()) as server:
         client = make(server.url)
@@ -196,6 +203,7 @@ async def test_of_open_itself() -> None:
             assert await cancel(running) < PROMISE * SLACK
 
 
+@each_dialer
 async def test_of_close_while_handlers_finish() -> None:
     handling = asyncio.Event()
 
@@ -214,6 +222,7 @@ async def test_of_close_while_handlers_finish() -> None:
             assert await cancel(closing) < PROMISE * SLACK
 
 
+@each_dialer
 async def test_by_a_timeout_around_it() -> None:
     async with Server(hang()) as server, leaks():
         begin = time.monotonic()
@@ -223,6 +232,7 @@ async def test_by_a_timeout_around_it() -> None:
         assert time.monotonic() - begin < 0.05 + PROMISE * SLACK
 
 
+@each_dialer
 async def test_in_a_task_group_that_fails() -> None:
     async def fails() -> None:
         await server.reached(1)
@@ -241,6 +251,7 @@ async def test_in_a_task_group_that_fails() -> None:
                 await group()
 
 
+@each_dialer
 async def test_of_a_move() -> None:
     class Moves:
         @hookimpl
@@ -258,6 +269,7 @@ async def test_of_a_move() -> None:
         assert server.peers == []
 
 
+@each_dialer
 async def test_of_a_sender_leaves_the_client_alone() -> None:
     async def echo(peer: ServerPeer) -> None:
         async for message in peer:
@@ -328,6 +340,7 @@ async def ignores_cancellation() -> None:
             continue
 
 
+@each_dialer
 @pytest.mark.parametrize("hook", ["dial", "establish"])
 async def test_a_hook_that_ignores_it_still_leaves_nothing(hook: str) -> None:
     class Stubborn:

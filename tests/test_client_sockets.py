@@ -12,6 +12,8 @@ import pytest
 from libws_core import Client, ConnectionClosed, Disconnected, Event, KeepAliveTimeout, Message, Reconnected, State
 from libws_core.testing import Server, ServerPeer, by_hand, cut, leaks, refuse
 
+pytestmark = pytest.mark.usefixtures("each_dialer")
+
 QUICK = {"backoff": {"base": 0.01, "cap": 0.05}}
 
 
@@ -37,6 +39,16 @@ async def fill(client: Client) -> None:
         except TimeoutError:
             return
     raise AssertionError("the server still reads")
+
+
+async def test_dialer_and_loop_are_those_under_test(dialer: Any, request: pytest.FixtureRequest) -> None:
+    async with leaks(), Server(by_hand()) as server:
+        client = make(server)
+        dials = client.explain()["hooks"]["dial"]
+        async with client:
+            assert isinstance(client.plugin(dialer), dialer)
+    assert dials == [dialer.__name__.lower()]
+    assert type(asyncio.get_running_loop()).__module__.startswith("uvloop") is ("uvloop" in request.node.name)
 
 
 async def test_one_client_rides_out_what_a_server_can_do() -> None:

@@ -17,6 +17,8 @@ import pytest
 from libws_core import Client, ConfigurationError, Event, LibwsError, Request, Secret, Session, hookimpl
 from libws_core.testing import Server, ServerPeer, by_hand, cut, raw, refuse
 
+each_dialer = pytest.mark.usefixtures("each_dialer")
+
 QUERY, BEARER, COOKIE, PASSWORD, OPTION = (
     "tok-query-5f2",
     "tok-bearer-8a1",
@@ -70,6 +72,8 @@ def listening() -> Iterator[Records]:
         "asyncio",
         "websockets",
         "websockets.client",
+        "picows",
+        "picows.client",
         "libws",
         "libws_core",
     ]
@@ -189,6 +193,7 @@ CASES: dict[str, Any] = {
 }
 
 
+@each_dialer
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("debug", [False, True])
 async def test_with_a_server_that(case: str, debug: bool) -> None:
@@ -207,6 +212,7 @@ async def test_with_a_server_that(case: str, debug: bool) -> None:
         assert COOKIE in arrival.headers["Cookie"]
 
 
+@each_dialer
 @pytest.mark.parametrize(
     ("url", "more"),
     [
@@ -231,6 +237,7 @@ async def test_with_what_cannot_be_reached(url: str, more: dict[str, str]) -> No
     assert any("Error" in line or "Exhausted" in line for line in said)
 
 
+@each_dialer
 async def test_with_tls_that_fails() -> None:
     async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -247,6 +254,7 @@ async def test_with_tls_that_fails() -> None:
     assert any("TLSError" in line for line in said)
 
 
+@each_dialer
 @pytest.mark.parametrize("status", [407, 403, 502])
 async def test_with_a_proxy_that_refuses(status: int) -> None:
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from libws_core import Client, Event, Failure, Message, chance, hookimpl
 from libws_core.testing import MemoryDialer, Peer, Server, leaks, refuse, run
 
@@ -85,10 +83,9 @@ def test_one_script_on_memory() -> None:
     assert run(main()) == STORY
 
 
-async def test_one_script_on_a_socket() -> None:
-    pytest.importorskip("libws_websockets")
+async def test_one_script_on_a_socket(dialer: Any) -> None:
     async with leaks(), Server(*SCRIPT) as server:
-        assert await ride(server.url, "websockets") == STORY
+        assert await ride(server.url, dialer()) == STORY
 
 
 def test_the_same_seed_gives_the_same_story() -> None:

@@ -32,6 +32,11 @@ GRACE = 3.0
 E = TypeVar("E", bound=Event)
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """One loop for these: they wait long, and a server cannot tell one loop from another."""
+    return {"asyncio": asyncio.new_event_loop}
+
+
 def missing(what: str, cure: str) -> NoReturn:
     """Skip the test; fail it where the servers are required."""
     text = f"{what} is missing; try: {cure}"
@@ -289,8 +294,8 @@ async def echo(free_port: Callable[[], int]) -> AsyncIterator[Echo]:
 
 
 @pytest.fixture
-async def tell() -> AsyncIterator[Callable[..., Story]]:
-    """Make a client, with its story; it is closed at the end.
+async def tell(each_dialer: None) -> AsyncIterator[Callable[..., Story]]:
+    """Make a client, with its story, on each dialer; it is closed at the end.
 
     Proxies of the environment do not count, and delays are short unless the test says otherwise.
     """

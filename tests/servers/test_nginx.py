@@ -132,6 +132,7 @@ async def test_retry_after_takes_the_place_of_a_shorter_delay(nginx: Any, echo: 
     await echo.start()
     first, second = tell(nginx("/limited")), tell(nginx("/limited"), options={"backoff": {"base": 0.01}})
     await first.open()
+    await first.client.close()  # idle, it would be cut and come back just when the second one may
     await second.open()
     (failed,), (retrying,) = second.all(AttemptFailed), second.all(Retrying)
     assert (failed.error.status, failed.error.retry_after) == (503, 1.0)

@@ -1,33 +1,20 @@
-"""The plugin in a client, on both loops, beside the other dialer and in its place."""
+"""The plugin in a client, beside the other dialer and in its place, and what picows itself would do otherwise."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from libws_core import Client, ConnectionClosed, OptionError
-from libws_core.types import Request
+from libws_core import Client, OptionError
 from libws_picows import Picows
-from libws_picows.connection import PicowsConnection
 from libws_websockets import Websockets
 
-
-def run_on_asyncio(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
-
-
-def run_on_uvloop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    pytest.importorskip("uvloop").run(main())
-
-
-loops = pytest.mark.parametrize("run", [run_on_asyncio, run_on_uvloop], ids=["asyncio", "uvloop"])
+pytestmark = pytest.mark.only_dialer("picows", reason="how it stands beside the other, and what it keeps picows from")
 
 
 async def echo(connection: ServerConnection) -> None:
@@ -35,58 +22,16 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-@loops
 @pytest.mark.parametrize("plugins", [["picows"], ["-websockets", "picows"], ["-standard", "picows"]])
-def test_a_client_echoes(run: Any, plugins: list[str]) -> None:
+async def test_a_client_echoes(dialer: Any, plugins: list[str]) -> None:
     sent: list[str | bytes] = ["grüße", b"\x00\xff", "", "x" * 600, b"y" * 70_000, b"z" * 500_000]
-
-    async def main() -> None:
-        async with serve(echo, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            async with Client(f"ws://127.0.0.1:{port}/", plugins=plugins, proxy=None) as client:
-                for data in sent:
-                    await client.send(data)
-                got = [(await client.recv(10)).data for _ in sent]
-        assert got == sent
-
-    run(main)
-
-
-@loops
-def test_a_client_comes_back(run: Any) -> None:
-    async def once(connection: ServerConnection) -> None:
-        await connection.send("hello")
-        await connection.recv()
-        connection.transport.abort()
-
-    async def main() -> None:
-        async with serve(once, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            options = {"backoff": {"base": 0}}
-            plugins = ["-websockets", "picows"]
-            async with Client(f"ws://127.0.0.1:{port}/", plugins=plugins, options=options, proxy=None) as client:
-                for _ in range(3):
-                    assert (await client.recv(10)).data == "hello"
-                    await client.send("go")
-
-    run(main)
-
-
-@loops
-def test_closing_codes_are_those_of_the_server(run: Any) -> None:
-    async def refuse(connection: ServerConnection) -> None:
-        await connection.close(1008, "no")
-
-    async def main() -> None:
-        async with serve(refuse, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            client = Client(f"ws://127.0.0.1:{port}/", plugins=["-standard", "picows"], proxy=None)
-            await client.open()
-            with pytest.raises(ConnectionClosed) as caught:
-                await client.wait_closed()
-            assert (caught.value.code, caught.value.reason) == (1008, "no")
-
-    run(main)
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client(f"ws://127.0.0.1:{port}/", plugins=plugins, proxy=None) as client:
+            assert isinstance(client.plugin("picows"), dialer)
+            for data in sent:
+                await client.send(data)
+            assert [(await client.recv(10)).data for _ in sent] == sent
 
 
 async def test_it_is_asked_before_the_standard_dialer(raw_server: Any) -> None:
@@ -112,29 +57,6 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
 def test_limits_are_those_of_the_other_dialer() -> None:
     assert (Picows().max_size, Picows().max_fragments) == (Websockets().max_size, Websockets().max_fragments)
     assert Picows().read_buffer == 64 * 1024
-
-
-async def test_other_schemes_are_left_to_other_dialers() -> None:
-    assert await Picows().dial(Request("replay:///session.jsonl")) is None
-
-
-@pytest.mark.parametrize("value", ["Upgrade", "upgrade", "keep-alive, Upgrade"])
-async def test_a_connection_header_of_several_words(raw_server: Any, dial: Any, value: str) -> None:
-    """picows' own handshake refuses `keep-alive, Upgrade`, which RFC 6455 section 4.1 allows."""
-
-    async def script(peer: Any) -> None:
-        await peer.read_request()
-        from websockets.utils import accept_key
-
-        accept = accept_key(peer.header("Sec-WebSocket-Key"))
-        lines = ["HTTP/1.1 101 X", "Upgrade: WebSocket", f"Connection: {value}", f"Sec-WebSocket-Accept: {accept}"]
-        await peer.send("\r\n".join([*lines, "", ""]).encode() + b"\x81\x02hi")
-        await peer.until_close()
-
-    server = await raw_server(script)
-    recorder = await dial(server.url)
-    assert isinstance(recorder.connection, PicowsConnection)
-    assert (await recorder.count(1))[0].data == "hi"
 
 
 MASKS = """

@@ -1,4 +1,8 @@
-"""Servers that say exactly what a test wants, and a user of connections that remembers what it was given."""
+"""What a dialer promises, on each dialer and each loop: `dialer` and the loops come from the conftest of the project.
+
+Here are servers that say exactly what a test wants, and a user of connections that remembers what it was given. What is
+true of one dialer only is marked with `only_dialer`, or stands in that plugin's own tests.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,6 @@ import pytest
 
 from libws_core.errors import LibwsError
 from libws_core.types import Connection, Message, Request
-from libws_websockets import Websockets
 
 PATIENCE = 10.0
 
@@ -202,14 +205,14 @@ async def raw_server() -> AsyncIterator[Callable[..., Awaitable[RawServer]]]:
 
 
 @pytest.fixture
-async def dial() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+async def dial(dialer: Any) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     """Dial a URL and start; gives a Recorder. What is still open at the end is aborted."""
     recorders: list[Recorder] = []
 
-    async def dial(url: str, *, plugin: Websockets | None = None, start: bool = True, **request: Any) -> Recorder:
+    async def dial(url: str, *, plugin: Any = None, start: bool = True, **request: Any) -> Recorder:
         request.setdefault("proxy", None)
         async with asyncio.timeout(PATIENCE):
-            connection: Connection | None = await (plugin or Websockets()).dial(Request(url, **request))
+            connection: Connection | None = await (plugin or dialer()).dial(Request(url, **request))
         assert connection is not None
         recorder = Recorder(connection)
         recorders.append(recorder)
@@ -222,6 +225,12 @@ async def dial() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
         await asyncio.sleep(0)
     for recorder in recorders:
         assert recorder.endings <= 1
+
+
+@pytest.fixture
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not close TCP is left soon."""
+    monkeypatch.setattr("libws_websockets.base.LINGER", 0.05)
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
-from libws_core.errors import HandshakeRejected
+from libws_core.errors import HandshakeRejected, TLSError
 from libws_core.types import Request
-from libws_websockets import Websockets
 
 
 def sockets() -> set[str]:
@@ -78,12 +77,14 @@ STAGES: list[tuple[str, Any, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("stage", "script", "url", "proxy"), STAGES, ids=[stage[0] for stage in STAGES])
-async def test_a_peer_that_falls_silent(raw_server: Any, stage: str, script: Any, url: str, proxy: str | None) -> None:
+async def test_a_peer_that_falls_silent(
+    raw_server: Any, dialer: Any, stage: str, script: Any, url: str, proxy: str | None
+) -> None:
     server = await raw_server(script)
     tasks = asyncio.all_tasks()
     before = sockets()
     request = Request(url.format(port=server.port), proxy=proxy and proxy.format(port=server.port))
-    dialing = asyncio.ensure_future(Websockets().dial(request))
+    dialing = asyncio.ensure_future(dialer().dial(request))
     async with asyncio.timeout(10):
         await server.connected.wait()
     for _ in range(200):  # into the wait, past whatever this server does say
@@ -99,7 +100,7 @@ async def test_a_peer_that_falls_silent(raw_server: Any, stage: str, script: Any
     assert sockets() <= before
 
 
-async def test_every_turn_of_a_dial(raw_server: Any) -> None:
+async def test_every_turn_of_a_dial(raw_server: Any, dialer: Any) -> None:
     """Cancelled after n turns of the loop, for each n until it is done: through tunnel, TLS and handshake."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -143,7 +144,7 @@ async def test_every_turn_of_a_dial(raw_server: Any) -> None:
     before = sockets()
     done = False
     for number in range(500):
-        dialing = asyncio.ensure_future(Websockets().dial(request))
+        dialing = asyncio.ensure_future(dialer().dial(request))
         for _ in range(number):
             await asyncio.sleep(0)
             if dialing.done():
@@ -167,7 +168,7 @@ async def test_every_turn_of_a_dial(raw_server: Any) -> None:
     assert sockets() <= before
 
 
-async def test_connecting(tmp_path: Path) -> None:
+async def test_connecting(dialer: Any, tmp_path: Path) -> None:
     """A listener whose queue is full neither takes nor refuses."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -181,7 +182,7 @@ async def test_connecting(tmp_path: Path) -> None:
                 client.setblocking(False)
                 client.connect_ex(address)
             before = sockets()
-            dialing = asyncio.ensure_future(Websockets().dial(Request(f"ws://127.0.0.1:{address[1]}/", proxy=None)))
+            dialing = asyncio.ensure_future(dialer().dial(Request(f"ws://127.0.0.1:{address[1]}/", proxy=None)))
             async with asyncio.timeout(10):
                 while sockets() == before:  # noqa: ASYNC110
                     await asyncio.sleep(0)
@@ -194,7 +195,7 @@ async def test_connecting(tmp_path: Path) -> None:
                 client.close()
 
 
-async def test_a_failed_dial_has_closed_its_socket_when_it_raises(raw_server: Any) -> None:
+async def test_a_failed_dial_has_closed_its_socket_when_it_raises(raw_server: Any, dialer: Any) -> None:
     async def script(peer: Any) -> None:
         await peer.read_request()
         await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
@@ -203,7 +204,19 @@ async def test_a_failed_dial_has_closed_its_socket_when_it_raises(raw_server: An
     server = await raw_server(script)
     before = sockets()
     with pytest.raises(HandshakeRejected):
-        await Websockets().dial(Request(server.url, proxy=None))
+        await dialer().dial(Request(server.url, proxy=None))
     async with asyncio.timeout(10):
         await server.settle()
+    assert sockets() <= before
+
+
+async def test_a_context_for_servers_leaves_no_socket(raw_server: Any, dialer: Any) -> None:
+    """No transport ever takes this socket."""
+    server = await raw_server(nothing)
+    before = sockets()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(TLSError):
+        await dialer().dial(Request(server.url.replace("ws:", "wss:"), ssl=context, proxy=None))
+    assert len(sockets() - before) <= 1, "the server's end, at most"
+    await server.settle()
     assert sockets() <= before

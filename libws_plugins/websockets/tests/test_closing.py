@@ -13,7 +13,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from libws_core.errors import ConnectionClosed
 from libws_core.types import Kind, Message
 from libws_core.verdicts import FATAL, RETRY
-from libws_websockets import connection as module
 
 CLOSE_1000 = (0x88, b"\x03\xe8")
 
@@ -261,11 +260,8 @@ async def test_eof_while_much_is_unwritten_does_not_hang(raw_server: Any, dial: 
     assert (error.code, error.initiator) == (1006, "network")
 
 
-async def test_a_server_that_does_not_close_tcp_is_left_after_a_while(
-    raw_server: Any, dial: Any, frame: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LINGER", 0.05)
-
+@pytest.mark.usefixtures("short_linger")
+async def test_a_server_that_does_not_close_tcp_is_left_after_a_while(raw_server: Any, dial: Any, frame: Any) -> None:
     async def script(peer: Any) -> None:
         await peer.accept()
         await peer.send(frame(8, b"\x03\xe8"))

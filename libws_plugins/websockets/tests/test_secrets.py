@@ -31,7 +31,7 @@ def told(error: BaseException) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("websockets", "websockets.client", "asyncio", "libws_websockets"):
+    for name in ("websockets", "websockets.client", "picows", "picows.client", "asyncio", "libws_websockets"):
         caplog.set_level(logging.DEBUG, name)
 
 
@@ -98,9 +98,9 @@ async def test_a_whole_life(raw_server: Any, dial: Any, frame: Any, caplog: Any)
     assert "/path" in str(error)
 
 
-async def test_the_plugin_itself(dial: Any) -> None:
-    from libws_websockets import Websockets
-
-    assert repr(Websockets()) == (
-        "Websockets(compression='deflate', max_size=16777216, max_fragments=4096, happy_eyeballs=0.25)"
-    )
+def test_the_plugin_itself(dialer: Any) -> None:
+    shown = {
+        "Websockets": "compression='deflate', max_size=16777216, max_fragments=4096, happy_eyeballs=0.25",
+        "Picows": "max_size=16777216, max_fragments=4096, read_buffer=65536",
+    }
+    assert repr(dialer()) == f"{dialer.__name__}({shown[dialer.__name__]})"

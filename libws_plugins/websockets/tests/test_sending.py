@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
 from libws_core.types import Kind, Message
-from libws_websockets import Websockets
 from libws_websockets.outgoing import COMPRESS_FROM, LOW_MARK, apply_mask, mask_slowly
 
 
@@ -199,6 +198,7 @@ async def test_after_the_end_nothing_is_written(raw_server: Any, dial: Any) -> N
     assert recorder.endings == 1
 
 
+@pytest.mark.only_dialer("websockets", reason="picows does not compress")
 class TestDeflate:
     async def test_both_ways_with_a_real_server(self, dial: Any) -> None:
         async def echo(connection: ServerConnection) -> None:
@@ -240,7 +240,7 @@ class TestDeflate:
         assert len(got[2][1]) < 100
         assert got[3] == (0x89, b"p" * 125)
 
-    async def test_off_means_not_offered(self, raw_server: Any, dial: Any) -> None:
+    async def test_off_means_not_offered(self, raw_server: Any, dial: Any, dialer: Any) -> None:
         offers: list[str | None] = []
 
         async def script(peer: Any) -> None:
@@ -248,7 +248,7 @@ class TestDeflate:
             offers.append(peer.header("Sec-WebSocket-Extensions"))
 
         server = await raw_server(script)
-        await dial(server.url, plugin=Websockets(compression=None))
+        await dial(server.url, plugin=dialer(compression=None))
         await dial(server.url)
         await server.settle()
         assert offers[0] is None
@@ -285,7 +285,7 @@ class TestBackPressure:
             options["ssl"] = client
         server = await raw_server(script, context=context)
         url = server.url.replace("ws:", "wss:") if secure else server.url
-        recorder = await dial(url, plugin=Websockets(compression=None), **options)
+        recorder = await dial(url, **options)
         connection = recorder.connection
         drained = asyncio.Event()
         marks: list[int] = []
@@ -334,7 +334,7 @@ class TestBackPressure:
             got.append(len((await peer.read_frame())[1]))
 
         server = await raw_server(script)
-        recorder = await dial(server.url, plugin=Websockets(compression=None))
+        recorder = await dial(server.url)
         recorder.connection.write(Message.binary(bytes(3 * 2**20)))
         await server.settle()
         assert got == [3 * 2**20]
@@ -345,7 +345,7 @@ class TestBackPressure:
             await peer.wait_closed()
 
         server = await raw_server(script)
-        recorder = await dial(server.url, plugin=Websockets(compression=None))
+        recorder = await dial(server.url)
         peer = server.peers[0]
         peer.writer.transport.pause_reading()
         for _ in range(100):

@@ -17,6 +17,11 @@ from libws_websockets.http1 import BadResponse
 from libws_websockets.stream import Stream
 from libws_websockets.transport import start_tls, wrap_socket
 
+pytestmark = [
+    pytest.mark.only_dialer("websockets", reason="the streams of picows are another library's"),
+    pytest.mark.usefixtures("dialer"),
+]
+
 
 @pytest.fixture
 async def ends() -> AsyncIterator[tuple[Stream, socket.socket]]:

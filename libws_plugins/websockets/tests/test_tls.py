@@ -18,7 +18,6 @@ import trustme
 from libws_core.errors import TLSError
 from libws_core.types import Message
 from libws_core.verdicts import FATAL, RETRY
-from libws_websockets import Websockets
 
 
 async def accepting(peer: Any) -> None:
@@ -75,17 +74,25 @@ async def test_frames_large_and_many_through_tls(raw_server: Any, dial: Any, fra
 
 
 async def test_the_system_is_trusted_by_default(
-    raw_server: Any, dial: Any, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw_server: Any, dial: Any, dialer: Any, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SSL_CERT_FILE is where OpenSSL looks for the system's authorities."""
     server = await raw_server(accepting, context=server_context(authority.issue_cert("127.0.0.1")))
     url = server.url.replace("ws:", "wss:")
-    plugin = Websockets()
+    plugin = dialer()
     with pytest.raises(TLSError):
         await dial(url, plugin=plugin)
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    recorder = await dial(url, plugin=Websockets())
+    recorder = await dial(url, plugin=dialer())
+    await recorder.count(1)
+
+
+async def test_a_context_that_is_given_beats_the_default(raw_server: Any, dial: Any, authority: trustme.CA) -> None:
+    server = await raw_server(accepting, context=server_context(authority.issue_cert("other.example")))
+    careless = ssl.create_default_context()
+    careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+    recorder = await dial(server.url.replace("ws:", "wss:"), ssl=careless)
     await recorder.count(1)
 
 
