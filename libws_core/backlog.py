@@ -27,7 +27,7 @@ class Backlog:
     def __init__(self) -> None:
         self.items: deque[Message | Gap] = deque()
         self.size = 0
-        """The messages' lengths, in all."""
+        """Bytes that the messages' data takes in memory, in all."""
         # Tuples, since there hardly ever are any, and an empty one takes no memory.
         self._readers: tuple[Reader, ...] = ()
         self._claimed: tuple[Message, ...] = ()
@@ -58,7 +58,7 @@ class Backlog:
     def add(self, message: Message) -> bool:
         """Add a message; says whether a reader takes it."""
         self.items.append(message)
-        self.size += len(message.data)
+        self.size += message.data.__sizeof__()
         return self._offer(message)
 
     def close(self, error: Exception) -> None:
@@ -93,7 +93,7 @@ class Backlog:
         for place, item in enumerate(self.items):
             if item is message:
                 del self.items[place]
-                self.size -= len(message.data)
+                self.size -= message.data.__sizeof__()
                 return message
         raise RuntimeError("session.recv is for establish, which has ended")
 

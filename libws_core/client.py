@@ -64,7 +64,7 @@ class Client:
         close_timeout: seconds that `close` may take.
         healthy_after: seconds in READY after which a connection counts as a success.
         inbox_messages: messages that may wait to be read before the socket is no longer read.
-        inbox_bytes: the same, in bytes.
+        inbox_bytes: the same, in bytes of memory that their data takes.
         name: for logs; the URL, without what may be secret, if None.
 
     Raises:
@@ -255,6 +255,11 @@ class Client:
         """
         return self._supervisor.events.add(event, handler)
 
+    def emit(self, event: Event) -> None:
+        """Show an event to observers and handlers: for plugins with something to tell while there is no session."""
+        machine = self._supervisor.machine
+        self._supervisor.emit(event, machine.current or machine.candidate)
+
     # Writing
 
     async def send(
@@ -276,7 +281,8 @@ class Client:
 
         Raises:
             NotReady: there is no READY connection and no plugin keeps messages; it was not sent.
-            MessageExpired: not written within `timeout`; it will not be sent.
+            OutboxFull: a plugin keeps messages, and has no room for this one; it was not sent.
+            MessageExpired: not written within `timeout`, or as long as a plugin keeps messages; it will not be sent.
             DeliveryUnknown: no proof came that the peer has read it.
             ClientClosed: the client is closed or has failed.
             TypeError: `data` is none of these.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .errors import LibwsError, PluginFailed
+from . import clock
+from .errors import ConnectionClosed, LibwsError, MessageTooBig, PluginFailed, ProtocolError
 from .events import Gap
 from .handlers import MessageHandlers, Own
 from .inbox import Inbox
@@ -73,12 +74,18 @@ class Delivery:
                 if oldest.error is None:
                     return
                 del self.line[0]
+                if self.line:
+                    self._join(oldest, self.line[0])
         finally:
             self._advancing = False
 
     def release(self, session: LiveSession) -> None:
-        """A connection ended before its turn, and none follows it: what it brought is delivered now."""
+        """A connection ended before its turn, and an older one goes on: what it brought is delivered now, behind a
+        marker, since the older one may be behind it.
+        """
         self.line.remove(session)
+        if session.holds:
+            self._mark(_gap(session))
         session.flow()
 
     def place(self, gap: Gap) -> None:
@@ -90,6 +97,13 @@ class Delivery:
         """Nothing more will come."""
         self.advance()
         self.inbox.finish(error)
+
+    def _join(self, old: LiveSession, new: LiveSession) -> None:
+        """Mark a hole between two connections, unless the loss of the old one has done so."""
+        if not _said_all(old.error) and not new.begins_with_gap:
+            gap = _gap(new)
+            self._emit(gap)
+            new.place_first(gap)
 
     def _is_full(self) -> None:
         if self.line:
@@ -112,3 +126,14 @@ class Delivery:
             error.__cause__ = cause
         if self.line:
             self.line[0].fail(error)
+
+
+def _gap(before: LiveSession) -> Gap:
+    now = clock.wall()
+    return Gap("move", before.attempt.generation, now, now)
+
+
+def _said_all(error: LibwsError | None) -> bool:
+    """The peer ended by a close frame, behind which nothing follows (RFC 6455 section 5.5.1), and we have read it."""
+    broken = isinstance(error, (ProtocolError, MessageTooBig))
+    return isinstance(error, ConnectionClosed) and error.code != 1006 and not broken

@@ -72,7 +72,8 @@ class Disconnected(_Stamped):
     uptime: float
     """Seconds that it was READY."""
     unconfirmed: int
-    """Users' messages written since the last proof that the peer had read everything before."""
+    """Users' messages written since the last proof that the peer had read everything before; also those that an old
+    connection has left since, where no `Reopened` told of them."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ class Reopened(_Stamped):
 
     overlap: float
     """Seconds that both were open, 0 if the old one was closed first."""
+    unconfirmed: int = 0
+    """Messages written on the old connection that the peer is not known to have read; 0 as far as is known, if it is
+    not closed yet."""
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,5 @@ class Closed(_Stamped):
     """The client has ended: None after our own close, else the error that ended it."""
 
     error: LibwsError | None
+    unconfirmed: int = 0
+    """Messages that the old connection of a move left unproven, where no other event has told of them."""

@@ -109,7 +109,8 @@ def outgoing(session: Session) -> Outgoing | None:
     """Give a function through which what this connection sends passes.
 
     Called once a connection; applied from the user to the wire. It sees all five kinds and gives the message to write,
-    or seconds: the message then waits before this function, which alone is asked again. A close is never made to wait.
+    or seconds: the message then waits before this function, which alone is asked again. A plugin's message goes before
+    a user's that waits and has passed no function, a ping or pong before any. A close is never made to wait.
     A LibwsError that it raises fails that send only. None = no function.
     """
 
@@ -127,9 +128,11 @@ def deliver(client: Client) -> Stage | None:
 def hold(sending: Sending) -> Awaitable[None] | None:
     """Keep a message that was sent while the client is not READY.
 
-    Called for each such send; the first plugin that answers has it. The awaitable ends when the message is written
-    (`session.send(sending)`) or raises what the sender shall get. None from all: the sender gets NotReady. Also called
-    at a loss, in order, for idempotent messages whose proof did not come.
+    Called for each such send; the first plugin that answers has it. The awaitable ends when the message is written or
+    was given to a connection (`session.send(sending)`), or raises what the sender shall get; it is cancelled if the
+    sender goes. None from all: the sender gets NotReady. Also called at a loss, in order, for messages that the lost
+    connection has not written, and before them for idempotent ones whose proof did not come: `sending.number` tells
+    where they belong.
     """
 
 

@@ -1,7 +1,8 @@
 """What arrived and waits to be read: bounded by messages and bytes, in order, nothing dropped.
 
 At the high mark the connection is told to stop reading its socket, so a slow reader slows the server; at half of it
-reading goes on. An empty inbox admits one message of any size. Sizes are counted as `len(message.data)`.
+reading goes on. An empty inbox admits one message of any size. The size of a message is what its data takes in memory:
+a text with characters beyond ASCII takes up to four bytes for each.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ class Inbox:
     def admit(self, message: Message) -> None:
         """Count a message that is put, or held back to be put later."""
         self.count += 1
-        self.size += len(message.data)
+        self.size += message.data.__sizeof__()
         if self.count >= self.max_messages or self.size >= self.max_size:
             self.full = True
 
     def dismiss(self, message: Message) -> None:
         """Count a message that is gone."""
         self.count -= 1
-        self.size -= len(message.data)
+        self.size -= message.data.__sizeof__()
         if self.full and self.count <= self.max_messages // 2 and self.size <= self.max_size // 2:
             self.full = False
             self._low()
@@ -71,7 +72,7 @@ class Inbox:
         self.received += 1
         # as `admit`, without the call
         self.count += 1
-        self.size += len(message.data)
+        self.size += message.data.__sizeof__()
         if self.full or self.count >= self.max_messages or self.size >= self.max_size:
             self.full = True
             self._high()
@@ -108,8 +109,10 @@ class Inbox:
                 self.dismiss(item)
             else:  # as `dismiss`, without the call
                 self.count -= 1
-                self.size -= len(item.data)
+                self.size -= item.data.__sizeof__()
             return item
+        if not self.count:
+            self.size = 0  # a text that was parsed meanwhile has grown
         if self.full:
             self._low()
         return None
@@ -134,7 +137,7 @@ class Inbox:
                 else:  # as `take`, without the call
                     item = items.popleft()
                     self.count -= 1
-                    self.size -= len(item.data)  # type: ignore[union-attr]
+                    self.size -= item.data.__sizeof__()  # type: ignore[union-attr]
                 yield item  # type: ignore[misc]
             check()
             try:

@@ -6,9 +6,9 @@ The shell (`client.py`) tells what happened, with the loop's time, and performs 
                                                                                     \\-> FAILED, with the error
 
 At any time there is at most one *current* connection (READY, users' messages go to it), one *candidate* (an attempt
-under way, or in a move a connection that is open and does not carry messages yet) and one *retiring* connection
-(closing after a move). Attempts have numbers that are never used twice; what is said of any other number is stale and
-ignored.
+under way, or in a move a connection that is open and does not carry messages yet) and one *retiring* connection (the
+old one of a move: whole for as long as the new one has to settle, then closing). Attempts have numbers that are never
+used twice; what is said of any other number is stale and ignored.
 """
 
 from __future__ import annotations
@@ -86,6 +86,12 @@ class Watch(NamedTuple):
     number: int
 
 
+class Settle(NamedTuple):
+    """Say `settled` when the connection of this attempt has carried for the move's settling time."""
+
+    number: int
+
+
 class Retire(NamedTuple):
     """Close the connection of this attempt by a full close handshake; `lost` follows."""
 
@@ -104,7 +110,7 @@ class Finish(NamedTuple):
     error: LibwsError | None
 
 
-Action = Begin | Emit | Ask | Wait | Carry | Watch | Retire | Moved | Finish
+Action = Begin | Emit | Ask | Wait | Carry | Watch | Settle | Retire | Moved | Finish
 
 
 class Machine:
@@ -127,9 +133,14 @@ class Machine:
         self.moving = False
         """A move is under way whose result somebody may wait for."""
         self._opened = False
-        self._ready_at = 0.0
+        self._settling = False
+        self._ready_at = self._old_ready_at = 0.0
         self._candidate_ready_at: float | None = None
         self._lost_at = 0.0
+        self._not_before = 0.0
+        """Until when a server, which a move has asked in vain, wants no attempt."""
+        self._unconfirmed = 0
+        """Messages that old connections of moves left unproven, and no event has told yet."""
         self._row = 0
         self._refreshed = False
         self._failure: Failure | None = None
@@ -162,8 +173,16 @@ class Machine:
             return []
         self._note_health(now)
         self.current, self.candidate, self.retiring = attempt, None, old
-        self._ready_at = self._candidate_ready_at
-        return [Carry(number), Retire(old.number)]
+        self._old_ready_at, self._ready_at = self._ready_at, self._candidate_ready_at
+        self._settling = True
+        return [Carry(number), Settle(number)]
+
+    def settled(self, number: int) -> list[Action]:
+        """In a move: the new connection has carried for long enough, and the old one may go."""
+        if not self._settling or self.retiring is None or self.current is None or self.current.number != number:
+            return []
+        self._settling = False
+        return [Retire(self.retiring.number)]
 
     def failed(self, number: int, error: LibwsError, phase: str, request: Request, now: float) -> list[Action]:
         """An attempt failed before its last `establish` ended."""
@@ -171,15 +190,16 @@ class Machine:
         if attempt is None or attempt.number != number:
             return []
         actions: list[Action] = [Emit(AttemptFailed, attempt, {"phase": phase, "error": error})]
-        return actions + self._candidate_gone(Failure(error, request, phase, self._row + 1, 0.0))
+        return actions + self._candidate_gone(Failure(error, request, phase, self._row + 1, 0.0), now)
 
     def lost(self, number: int, error: LibwsError, request: Request, unconfirmed: int, now: float) -> list[Action]:
         """A connection that was ready has ended, whoever ended it."""
         if self.retiring is not None and self.retiring.number == number:
+            self._unconfirmed += unconfirmed
             return self._retired(now)
         if self.candidate is not None and self.candidate.number == number:
             actions: list[Action] = [Emit(AttemptFailed, self.candidate, {"phase": "ready", "error": error})]
-            return actions + self._candidate_gone(Failure(error, request, "ready", self._row + 1, 0.0))
+            return actions + self._candidate_gone(Failure(error, request, "ready", self._row + 1, 0.0), now)
         if self.current is None or self.current.number != number:
             return []
         return self._current_lost(error, request, unconfirmed, now)
@@ -236,6 +256,7 @@ class Machine:
         idle = self.state is State.IDLE
         self.state = State.CLOSING
         self.candidate = self._candidate_ready_at = self._failure = None
+        self._settling = False
         return self.closed() if idle else self._end_move(ClientClosed("the client was closed during the move"))
 
     def closed(self) -> list[Action]:
@@ -245,7 +266,7 @@ class Machine:
         self.state = State.CLOSED
         last = self._last()
         self.current = self.retiring = None
-        return [Emit(Closed, last, {"error": None}), Finish(None)]
+        return [self._closed(last, None), Finish(None)]
 
     # What follows from it
 
@@ -271,42 +292,68 @@ class Machine:
         if first:
             return [carry, Emit(Connected, attempt, {})]
         gap = {"why": "move" if moved else "reconnect", "since": self._lost_at, "until": now}
-        told = Emit(Reopened, attempt, {"overlap": 0.0}) if moved else Emit(Reconnected, attempt, {})
+        told = self._reopened(attempt, 0.0) if moved else Emit(Reconnected, attempt, {})
         return [Emit(Gap, attempt, gap), carry, told, *self._end_move(True)]
 
     def _current_lost(self, error: LibwsError, request: Request, unconfirmed: int, now: float) -> list[Action]:
         uptime = self._note_health(now)
         attempt, self.current = self.current, None
+        unconfirmed += self._take_unconfirmed()
+        lost = Emit(Disconnected, attempt, {"error": error, "uptime": uptime, "unconfirmed": unconfirmed})
+        if self._settling:
+            return [lost, *self._fall_back(error, now)]
         self._lost_at = now
         actions: list[Action] = []
-        if self.retiring is not None:  # the new one of a move, when it carried already
-            actions += [Emit(Reopened, attempt, {"overlap": self._overlap(now)}), *self._end_move(True)]
-        actions.append(Emit(Disconnected, attempt, {"error": error, "uptime": uptime, "unconfirmed": unconfirmed}))
+        if self.retiring is not None:  # the new one of a move, and the old one is closing
+            actions += [self._reopened(attempt, self._overlap(now)), *self._end_move(True)]
+        actions.append(lost)
         if self.state is State.CLOSING:
             return actions
         if self.candidate is not None:  # a move is under way: the new one is adopted
             self._row += 1
             self.state = State.CONNECTING
             return actions if self._candidate_ready_at is None else actions + self._promote(now)
-        return actions + self._decide(Failure(error, request, "ready", self._row + 1, uptime))
+        return actions + self._decide(Failure(self._held_back(error, now), request, "ready", self._row + 1, uptime))
 
-    def _candidate_gone(self, failure: Failure) -> list[Action]:
+    def _held_back(self, error: LibwsError, now: float) -> LibwsError:
+        """With the Retry-After that a failed move has met, as far as it is not over."""
+        left = self._not_before - now
+        return error.but(retry_after=left) if left > (error.retry_after or 0.0) else error
+
+    def _fall_back(self, error: LibwsError, now: float) -> list[Action]:
+        """The new connection of a move is lost while the old one is still whole: that carries again."""
+        old, self.retiring = self.retiring, None
+        assert old is not None
+        self.current, self.state, self._settling = old, State.READY, False
+        self._ready_at = self._old_ready_at
+        gap = {"why": "move", "since": now, "until": now}
+        return [Emit(Gap, old, gap), Carry(old.number), Emit(Reconnected, old, {}), *self._end_move(error)]
+
+    def _candidate_gone(self, failure: Failure, now: float) -> list[Action]:
         self.candidate = self._candidate_ready_at = None
         if self.state is State.REOPENING and self.current is not None:
             self.state = State.READY
+            self._not_before = max(self._not_before, now + (failure.error.retry_after or 0.0))
             return self._end_move(failure.error)
         if self.state not in (State.CONNECTING, State.REOPENING):
             return []
         return [*self._end_move(failure.error), *self._decide(failure)]
 
     def _retired(self, now: float) -> list[Action]:
-        self.retiring = None
+        self.retiring, self._settling = None, False
         if self.state is not State.REOPENING:
             return []
         if self.current is None:  # break-first: now the new one may be dialed
             return [self._begin("move")]
         self.state = State.READY
-        return [Emit(Reopened, self.current, {"overlap": self._overlap(now)}), *self._end_move(True)]
+        return [self._reopened(self.current, self._overlap(now)), *self._end_move(True)]
+
+    def _reopened(self, attempt: Attempt | None, overlap: float) -> Emit:
+        return Emit(Reopened, attempt, {"overlap": overlap, "unconfirmed": self._take_unconfirmed()})
+
+    def _take_unconfirmed(self) -> int:
+        unconfirmed, self._unconfirmed = self._unconfirmed, 0
+        return unconfirmed
 
     def _note_health(self, now: float) -> float:
         """Give the current connection's uptime; if it was a success, the row of failures has ended."""
@@ -341,7 +388,10 @@ class Machine:
         self._failure = None
         last = self._last()
         self.current = self.candidate = self.retiring = None
-        return [Emit(Closed, last, {"error": error}), *self._end_move(error), Finish(error)]
+        return [self._closed(last, error), *self._end_move(error), Finish(error)]
+
+    def _closed(self, last: Attempt | None, error: LibwsError | None) -> Emit:
+        return Emit(Closed, last, {"error": error, "unconfirmed": self._take_unconfirmed()})
 
     def _last(self) -> Attempt | None:
         return self.current or self.candidate or self._latest

@@ -1,5 +1,8 @@
 """What one connection writes, in order: plugins' messages before users', through `outgoing`, never past a full buffer.
 
+Users' messages stand in the order in which they were sent, also those that come from another connection or from a
+plugin that held them.
+
 At most one message is *begun*: it has passed some functions and waits before the next one because that asked for time.
 It is never overtaken, since functions may keep state (a counter, a compressor). What is not begun can still be taken
 back: it waits in one of two queues.
@@ -12,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
-from .errors import ConnectionClosed, LibwsError, PluginFailed
+from .errors import ConnectionClosed, LibwsError, MessageExpired, PluginFailed
 from .types import Connection, Kind, Message, Sending
 
 HIGH = 64 * 1024
@@ -21,6 +24,8 @@ MAX_URGENT = 10_000
 """Messages of plugins that may wait for a peer that does not read."""
 POLL = 0.01
 """Seconds between two looks at `buffered`, for a dialer that does not say when its buffer is drained."""
+SWEEP = 64
+"""Messages in a queue from which on those that were taken back are cleared away."""
 
 
 class OutgoingFunction(NamedTuple):
@@ -33,27 +38,26 @@ class OutgoingFunction(NamedTuple):
 class Ticket(Awaitable[Any]):
     """A message that waits to be written. Awaiting it is optional; an error that nobody asks for is no warning.
 
-    Awaiting a user's ticket gives None, or where the message waits now because its connection ended first.
+    A user's ticket also ends when its sender has gone, or its connection, and the message waits elsewhere:
+    `Sending.place` says where.
     """
 
-    __slots__ = ("again", "done", "error", "index", "message", "mine", "progress", "sending", "waiter")
+    __slots__ = ("done", "error", "index", "message", "progress", "sending", "waiter")
 
-    def __init__(self, message: Message, sending: Sending | None, mine: bool) -> None:
+    def __init__(self, message: Message, sending: Sending | None) -> None:
         self.message = message
         self.sending = sending
-        self.mine = mine
-        """A plugin's, not a user's."""
+        """A user's; None = it is a plugin's."""
         self.progress = False
         """Writing it is a step of establish."""
         self.index = 0
         """Functions that it has passed."""
         self.done = False
         self.error: BaseException | None = None
-        self.again: Awaitable[Any] | None = None
         self.waiter: asyncio.Future[None] | None = None
 
     def finish(self, error: BaseException | None = None) -> None:
-        """It is written, or never will be."""
+        """It is written, or will not be here."""
         if self.done:
             return
         self.done, self.error = True, error
@@ -61,8 +65,8 @@ class Ticket(Awaitable[Any]):
             self.waiter.set_result(None)
 
     def withdraw(self) -> None:
-        """Its sender waits no longer: if it is not written yet, it will not be."""
-        self.finish(asyncio.CancelledError())
+        """Its sender waits no longer: if it is not written yet, it will not be. A plugin that waits too may go on."""
+        self.finish()
 
     def __await__(self) -> Generator[Any, None, Any]:
         if not self.done:
@@ -71,7 +75,6 @@ class Ticket(Awaitable[Any]):
             yield from asyncio.shield(self.waiter).__await__()
         if self.error is not None:
             raise self.error
-        return self.again
 
 
 class NotWritten(LibwsError):
@@ -97,6 +100,7 @@ class Outbound:
         "_normal",
         "_pumping",
         "_stopped",
+        "_sweep_at",
         "_timer",
         "_urgent",
         "_written",
@@ -118,6 +122,7 @@ class Outbound:
         self._urgent: deque[Ticket] | None = None  # both are made when something waits: most often nothing does
         self._normal: deque[Ticket] | None = None
         self._begun: Ticket | None = None
+        self._sweep_at = SWEEP
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -135,12 +140,8 @@ class Outbound:
             ticket.finish(NotWritten("the connection ended before this was written"))
             return ticket
         self.busy = True
-        if not ticket.mine:
-            if self._normal is None:
-                self._normal = deque()
-            while self._normal and self._normal[-1].done:  # taken back: a stuck peer must not pile them up
-                self._normal.pop()
-            self._normal.append(ticket)
+        if ticket.sending is not None:
+            self._line_up(ticket, ticket.sending)
         elif ticket.message.kind is Kind.PONG and self._replace_pong(ticket):
             return ticket
         else:
@@ -152,6 +153,8 @@ class Outbound:
                 )
                 ticket.finish(error)
                 self._failed(error)
+                return ticket
+            if self._timer is not None and self._begun is not None and self._overtake(ticket, self._begun):
                 return ticket
             self._urgent.append(ticket)
         self.pump()
@@ -201,14 +204,51 @@ class Outbound:
         self.ended = True
         self.stop()
         left = [ticket for ticket in (self._begun, *(self._normal or ())) if ticket is not None and not ticket.done]
-        for ticket in (*(self._urgent or ()), *(ticket for ticket in left if ticket.mine)):
+        for ticket in (*(self._urgent or ()), *(ticket for ticket in left if ticket.sending is None)):
             ticket.finish(NotWritten("the connection ended before this was written"))
         self._begun = self._urgent = self._normal = None
-        return [ticket for ticket in left if not ticket.mine]
+        return [ticket for ticket in left if ticket.sending is not None]
+
+    def _line_up(self, ticket: Ticket, sending: Sending) -> None:
+        """Give a user's message its place: behind those that were sent before it."""
+        sending.place = ticket
+        if sending.expires is not None and sending.expires < self._loop.time():
+            ticket.finish(MessageExpired(f"{sending.message!r} was not written in time, and will not be sent"))
+            return
+        queue = self._normal
+        if queue is None:
+            queue = self._normal = deque()
+        while queue and queue[-1].done:  # taken back: a stuck peer must not pile them up
+            queue.pop()
+        if len(queue) >= self._sweep_at:
+            queue = self._normal = deque(ticket for ticket in queue if not ticket.done)
+            self._sweep_at = max(SWEEP, 2 * len(queue))
+        place = len(queue)
+        while place and queue[place - 1].sending.number > sending.number:  # type: ignore[union-attr]
+            place -= 1
+        queue.insert(place, ticket)
 
     def _look(self) -> None:
         """Tell whether anything stands in a message's way."""
         self.busy = bool(self._functions or self._begun or self._normal or self._urgent or self._stopped)
+
+    def _overtake(self, ticket: Ticket, begun: Ticket) -> bool:
+        """Let a plugin's message pass one that functions have asked to wait; True if it is done with.
+
+        A user's message that has passed no function goes back into its queue. Past any other only a control frame may
+        go, as it may in the middle of a message (RFC 6455 section 5.4), and only if the functions let it.
+        """
+        if begun.sending is not None and begun.index == 0:
+            assert self._timer is not None
+            self._timer.cancel()
+            self._timer = self._begun = None
+            if self._normal is None:
+                self._normal = deque()
+            self._normal.appendleft(begun)
+            return False
+        if ticket.message.kind < Kind.CLOSE or self._urgent or self._connection.buffered > HIGH:
+            return False
+        return self._go(ticket) is None
 
     def _replace_pong(self, newer: Ticket) -> bool:
         """A newer pong takes the place of one that waits: RFC 6455 section 5.5.3 asks for the latest only."""
@@ -236,23 +276,30 @@ class Outbound:
         self._begun = None
         if ticket.done:  # taken back while it waited
             return True
+        delay = self._go(ticket)
+        if delay is None:
+            return True
+        self._begun = ticket
+        self._timer = self._loop.call_later(delay, self._resume)
+        return False
+
+    def _go(self, ticket: Ticket) -> float | None:
+        """Put a message through the functions and write it; seconds if one of them asks for time."""
         try:
             delay = self._pass(ticket)
         except LibwsError as error:
             ticket.finish(error)
-            return True
+            return None
         if delay is not None:
-            self._begun = ticket
-            self._timer = self._loop.call_later(delay, self._resume)
-            return False
+            return delay
         try:
             self._connection.write(ticket.message)
         except Exception as error:  # what no frame can hold, such as a ping of 126 bytes
             ticket.finish(error)
-            return True
+            return None
         ticket.finish()
         self._written(ticket)
-        return True
+        return None
 
     def _pass(self, ticket: Ticket) -> float | None:
         """Put a message through the functions; seconds if one asks for time."""

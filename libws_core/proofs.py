@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from . import chance
 from .errors import LibwsError
+from .outbound import SWEEP
 from .types import Message, Sending
 
 
@@ -34,13 +35,14 @@ class Proofs:
         put: queues a ping to be written.
     """
 
-    __slots__ = ("_loop", "_pings", "_proven", "_proving", "_put", "_unproven", "written")
+    __slots__ = ("_loop", "_pings", "_proven", "_proving", "_put", "_sweep_at", "_unproven", "written")
 
     def __init__(self, put: Callable[[Message], object]) -> None:
         self._put = put
         self._loop = asyncio.get_running_loop()
         self._pings: dict[bytes, _Ping] = {}
         self._unproven: deque[tuple[int, Sending]] | None = None  # made for the first one: an empty deque is 760 bytes
+        self._sweep_at = SWEEP
         self._proven = 0
         self._proving = False
         self.written = 0
@@ -68,10 +70,11 @@ class Proofs:
         if ping is not None:
             ping.mark = self.written
 
-    def wrote(self, sending: Sending | None) -> None:
+    def wrote(self, sending: Sending) -> None:
         """A user's message was written."""
         self.written += 1
-        if sending is None or not sending.confirm:
+        sending.place = sending.expires = None
+        if not sending.confirm:
             return
         if sending.proof is None or sending.proof.done():
             sending.proof = self._loop.create_future()
@@ -79,6 +82,9 @@ class Proofs:
             self._unproven = deque()
         while self._unproven and _done(self._unproven[0][1]):  # whoever waited has gone
             self._unproven.popleft()
+        if len(self._unproven) >= self._sweep_at:
+            self._unproven = deque(each for each in self._unproven if not _done(each[1]))
+            self._sweep_at = max(SWEEP, 2 * len(self._unproven))
         self._unproven.append((self.written, sending))
         self._prove_soon()
 
@@ -107,7 +113,7 @@ class Proofs:
         while self._unproven and self._unproven[0][0] <= self._proven:
             proof = self._unproven.popleft()[1].proof
             if proof is not None and not proof.done():
-                proof.set_result(None)
+                proof.set_result(True)
 
     def end(self, error: LibwsError) -> None:
         """No pong will come any more."""
@@ -119,7 +125,7 @@ class Proofs:
         self._proving = True  # no more pings either
 
     def take_unproven(self) -> list[Sending]:
-        """The messages whose proof somebody waits for in vain, in order."""
+        """The messages whose proof somebody waits for in vain, in the order of writing."""
         waited_for = [sending for _, sending in self._unproven or () if not _done(sending)]
         self._unproven = None
         return waited_for

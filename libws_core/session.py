@@ -34,6 +34,7 @@ class LiveSession:
     """
 
     __slots__ = (
+        "_close_code",
         "_closing",
         "_direct",
         "_dropped",
@@ -84,6 +85,7 @@ class LiveSession:
         self.shown = False
         """A message for the user has arrived."""
         self._closing = False
+        self._close_code: int | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._objects: dict[Any, Any] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -117,8 +119,7 @@ class LiveSession:
         except LibwsError:
             self.connection.start(_ignore, self._ended)  # only a connection that was started tells its end
             raise
-        on_data = self._forward() if self._sees_data else self._on_data
-        staged, control = compose_incoming(stages, on_data, self.mark, self._stage_failed)
+        staged, control = compose_incoming(stages, self._on_data, self.mark, self._stage_failed)
         self.connection.start(self._entry(staged, control), self._ended)
 
     # What plugins see
@@ -134,14 +135,16 @@ class LiveSession:
         return self._pauses.since(self._data_seen(), self._loop.time())
 
     def send(self, message: Message | Sending) -> Awaitable[None]:
-        """Queue a message ahead of users' ones."""
+        """Queue a message ahead of users' ones; a `Sending` is one of theirs."""
         sending = message if isinstance(message, Sending) else None
         message = message.message if isinstance(message, Sending) else message
         if not isinstance(message, Message):
             raise TypeError(f"session.send takes a Message or a Sending, not {type(message).__name__}")
         if message.kind is Kind.CLOSE:
             raise ValueError("a CLOSE cannot be sent as a message; use session.fail(error, code)")
-        ticket = Ticket(message, sending, mine=True)
+        if sending is not None and self.error is not None:
+            raise self.error  # its holder keeps it
+        ticket = Ticket(message, sending)
         ticket.progress = not self.ready and self._within_establish(message)
         return self.outbound.put(ticket)
 
@@ -252,6 +255,8 @@ class LiveSession:
             self.tasks.discard(task)
             if task.cancelled() or (error := task.exception()) is None or self.error is not None:
                 return
+            if self._closing and isinstance(error, ConnectionClosed):
+                return  # behind our close nothing can be asked any more, and the close has its own deadline
             if not isinstance(error, LibwsError):
                 cause = error
                 error = PluginFailed(f"{what} failed: {type(cause).__name__}: {cause}")
@@ -321,7 +326,8 @@ class LiveSession:
         self._closing = True
         self.outbound.stop()
         message = self.outbound.close_message(Message.close(code, fitting(reason)))
-        self.connection.close(message.code or code, message.reason)
+        self._close_code = message.code or code
+        self.connection.close(self._close_code, message.reason)
 
     def read_out(self) -> None:
         """We are leaving: the answer to our close must be read, even if there is no room for what comes before it."""
@@ -356,6 +362,16 @@ class LiveSession:
         """Put a marker before everything that this connection brought."""
         self._held.items.appendleft(gap)
 
+    @property
+    def holds(self) -> bool:
+        """Something waits until older connections have delivered their last."""
+        return bool(self._held.items)
+
+    @property
+    def begins_with_gap(self) -> bool:
+        """A marker stands before everything that this connection brought."""
+        return bool(self._held.items) and isinstance(self._held.items[0], Gap)
+
     def rewire(self) -> None:
         """Where the client delivers has changed."""
         if self._head and not self._reads_out and self.error is None:
@@ -387,15 +403,8 @@ class LiveSession:
         if self._direct:
             self.connection.sink = sink  # type: ignore[attr-defined]
 
-    def _forward(self) -> Callable[[Message], object]:
-        """What stands behind stages: the sink of the moment, since a stage may have ended the connection."""
-
-        def forward(message: Message) -> None:
-            self._sink(message)
-
-        return forward
-
     def _on_data(self, message: Message) -> None:
+        """What stands behind the stages, which may have taken heartbeats out, or have ended the connection."""
         self._last_data = self.connection.received if self._sees_bytes else self._loop.time()  # type: ignore[attr-defined]
         self._sink(message)
 
@@ -458,7 +467,7 @@ class LiveSession:
         self.fail(error)
 
     def _was_written(self, ticket: Ticket) -> None:
-        if ticket.sending is not None or not ticket.mine:
+        if ticket.sending is not None:
             self._supervisor.sent += 1
             self.proofs.wrote(ticket.sending)
         elif ticket.message.kind is Kind.PING:
@@ -473,8 +482,10 @@ class LiveSession:
             self._linger.cancel()
         self._pauses.end(self._loop.time())
         self.gone.set_result(None)
-        if self._closing and error.initiator == "local" and error.code not in (None, 1006):
-            self.proofs.prove(self.proofs.written)  # our close was answered: the peer has read everything before it
+        if self._closing and error.initiator == "local" and error.code == self._close_code:
+            # Our close was answered, so the peer has read everything before it. An answer echoes the code (RFC 6455
+            # section 5.5.1); another code is a close of the peer's own, which has crossed ours and proves nothing.
+            self.proofs.prove(self.proofs.written)
         if self.error is None:
             self._over(error)
         self._supervisor.session_gone(self)
@@ -490,6 +501,8 @@ class LiveSession:
         self._held.close(error)
         if self._dropped:
             self._supervisor.emit(Dropped(self._dropped, "the inbox was full while closing"), self.attempt)
+        if not self.ready and (unread := sum(isinstance(item, Message) for item in self._held.items)):
+            self._supervisor.emit(Dropped(unread, "the connection ended before it was READY"), self.attempt)
         self.proofs.end(error)
         for task in tuple(self.tasks):
             task.cancel()
@@ -504,7 +517,7 @@ class LiveSession:
         return max(self._last_seen, self._last_data)
 
     def _data_seen(self) -> float:
-        return self.connection.last_data if self._sees_data else self._last_data  # type: ignore[attr-defined]
+        return self.connection.last_data if self._direct else self._last_data  # type: ignore[attr-defined]
 
 
 def _ignore(_: Message) -> None:

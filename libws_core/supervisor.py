@@ -14,7 +14,7 @@ from .closing import close_within
 from .errors import ClientClosed, ConnectionClosed, LibwsError, NotReady, PluginFailed
 from .events import Dropped, Event, Gap, Reconnected, Retrying
 from .handlers import EventHandlers
-from .machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, State, Wait, Watch
+from .machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, Settle, State, Wait, Watch
 from .outbound import Ticket
 from .secret import public_url
 from .sender import Sender
@@ -191,19 +191,22 @@ class Supervisor:
         """A connection has ended, whatever ended it; `unwritten` are the users' messages that it leaves."""
         if session is self.target:
             self.target = None
+        machine, number, unproven = self.machine, session.attempt.number, session.proofs.unconfirmed
+        if unproven and (machine.current is None or machine.current.number != number):  # no Disconnected tells it
+            which = "the old connection" if session.ready else "never READY"
+            logger.warning("%s: %d sent messages are unconfirmed, %s: %s", self.label, unproven, which, error)
         if not session.ready:
+            self.sender.lost(session, unwritten)  # what was held has been given to it
             return  # its attempt tells
-        machine, number = self.machine, session.attempt.number
         if machine.state is State.CLOSING:
             if isinstance(error, ConnectionClosed) and error.initiator != "local":
                 error = error.but(initiator="local")  # we were closing it, whatever came first
         elif machine.retiring is None or machine.retiring.number != number:
             error = self._adapt(error, session.request)
-        carried = machine.candidate is None or machine.candidate.number != number
-        self.perform(machine.lost(number, error, session.request, session.proofs.unconfirmed, self._loop.time()))
+        self.perform(machine.lost(number, error, session.request, unproven, self._loop.time()))
         self.sender.lost(session, unwritten)
-        if not carried:
-            self.delivery.release(session)
+        if not self.ending and machine.current is not None and machine.current.number < number:
+            self.delivery.release(session)  # the new one of a move has failed, and the old one stays
         self.delivery.advance()
 
     def session_gone(self, session: LiveSession) -> None:
@@ -267,6 +270,8 @@ class Supervisor:
                 self._carry(number)
             case Watch(number):
                 self._watch(number)
+            case Settle(number):
+                self._let_settle(number)
             case Retire(number):
                 self._retire(number)
             case Moved(result):
@@ -384,7 +389,7 @@ class Supervisor:
         self.target, self.opened = new, True
         if old is not None and new is not None:
             for ticket in old.outbound.hand_over():
-                new.outbound.put(ticket)
+                self.sender.place_again(ticket)  # the new one may end in the middle of it
 
     def _watch(self, number: int) -> None:
         session, move = self._find(number), self._move
@@ -398,16 +403,22 @@ class Supervisor:
     def _carries(self, number: int) -> None:
         self.perform(self.machine.carries(number, self._loop.time()))
 
-    def _retire(self, number: int) -> None:
-        session, move = self._find(number), self._move
-        if session is not None:
-            settle = move.settle if move is not None and self.machine.current is not None else 0.0
-            self.own(self._close_retired(session, settle))
+    def _let_settle(self, number: int) -> None:
+        move = self._move
+        if move is None or not move.settle:
+            self._settled(number)
+            return
+        if move.timer is not None:
+            move.timer.cancel()
+        move.timer = self._loop.call_later(move.settle, self._settled, number)
 
-    async def _close_retired(self, session: LiveSession, settle: float) -> None:
-        if settle:
-            await asyncio.wait((session.gone,), timeout=settle)
-        await close_within(session, 1000, "", self.close_timeout)
+    def _settled(self, number: int) -> None:
+        self.perform(self.machine.settled(number))
+
+    def _retire(self, number: int) -> None:
+        session = self._find(number)
+        if session is not None:
+            self.own(close_within(session, 1000, "", self.close_timeout))
 
     def _moved(self, result: Literal[True] | LibwsError) -> None:
         move, self._move = self._move, None

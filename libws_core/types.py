@@ -205,9 +205,13 @@ class Sending:
     idempotent: bool = False
     """It may be written again if its proof does not come."""
     expires: float | None = None
-    """Loop time after which it must not be written any more; None = never."""
+    """Loop time after which it must not be written any more; None = never. Who holds it may bring it forward."""
+    number: int = field(default=0, init=False)
+    """Which one of the client's it is, in the order of sending: what is offered again stands before what is newer."""
     proof: asyncio.Future[Any] | None = field(default=None, init=False, repr=False)
     """The core's own: ends when the peer has read it or the connection that should prove it is lost."""
+    place: Any = field(default=None, init=False, repr=False)
+    """The core's own: what its sender waits for until it is written. None = it is written, or nobody waits."""
 
 
 Stage = Callable[[Message], "Message | Iterable[Message | Gap] | None"]
@@ -297,6 +301,13 @@ class Session(Protocol):
         """Queue a message, ahead of users' ones, through `outgoing`. Plain: it is on its way when this returns.
 
         The awaitable ends when it is written and may be ignored. A newer PONG takes the place of one that waits.
+
+        A `Sending` is a user's message, which `hold` has kept: it queues up among the users' ones, and its sender waits
+        for it from then on. The awaitable ends as well if its sender has gone, and if the connection has ended before
+        it was written: the core then offers it to `hold` again.
+
+        Raises:
+            LibwsError: a Sending, and the connection has ended.
         """
 
     async def recv(self, match: Any = None) -> Message:
@@ -363,7 +374,7 @@ class Session(Protocol):
             order: "make-first" keeps the old connection until the new one carries; "break-first" closes it before,
                 for providers that admit one connection.
             overlap: seconds that sends stay on the old one if the new one shows no message.
-            settle: seconds that the old one lives on after that.
+            settle: seconds that the old one lives on after that; if the new one is lost meanwhile, it carries again.
 
         Returns:
             An awaitable of True, or of the error if the new connection failed and the old one stays. It may be ignored.

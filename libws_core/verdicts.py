@@ -89,9 +89,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value[:12])
     import email.utils  # late: it takes as long to load as all of this package, and few servers send dates
+    from datetime import UTC
 
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
+    if moment.tzinfo is None:  # the form of asctime; every HTTP date is UTC, RFC 9110 section 5.6.7
+        moment = moment.replace(tzinfo=UTC)
     return max(0.0, moment.timestamp() - now)

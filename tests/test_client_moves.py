@@ -15,10 +15,13 @@ from libws_core import (
     ClientClosed,
     Connecting,
     ConnectionClosed,
+    Disconnected,
+    Dropped,
     Event,
     Failure,
     Gap,
     HandshakeRejected,
+    Kind,
     LibwsError,
     Message,
     NotReady,
@@ -384,16 +387,69 @@ async def test_if_both_die_the_policy_is_asked_about_the_second() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["drop", "fatal"])
+def test_if_the_new_one_dies_before_it_has_settled_the_old_one_carries_again(how: str) -> None:
+    """And what the new one has brought is delivered."""
+
+    @virtual
+    async def body() -> None:
+        mover, dialer = Mover(), MemoryDialer()
+        client, events = make(dialer, mover)
+        async with client:
+            old = await dialer.accept()
+            moving = mover.session.reopen("old age", settle=100)
+            new = await dialer.accept()
+            old.send("old 1")
+            new.send("new 1")
+            await asyncio.sleep(1)
+            old.send("old 2")
+            await client.send("written on the new one")
+            new.stall()
+            await client.send(b"x" * (HIGH + 1))
+            proven = asyncio.ensure_future(client.send("again", confirm=True, idempotent=True))
+            unproven = asyncio.ensure_future(client.send("not again", confirm=True))
+            waiting = [asyncio.ensure_future(client.send(str(number))) for number in range(5)]
+            new.send("new 2")
+            await asyncio.sleep(1)
+            new.drop() if how == "drop" else new.close(1009)
+            error = await moving
+            assert isinstance(error, ConnectionClosed)
+            assert client.state is State.READY
+            await asyncio.gather(*waiting, proven, unproven)
+            assert await taken(old, 7) == ["again", "not again", *(str(number) for number in range(5))]
+            old.send("old 3")
+            stream = client.stream(markers=True)
+            seen = [await anext(stream) for _ in range(7)]
+            assert [item.data if isinstance(item, Message) else item.why for item in seen] == [
+                "old 1", "old 2", "move", "new 1", "new 2", "move", "old 3",
+            ]  # fmt: skip
+            await asyncio.sleep(1000)
+            assert old.closed is None
+            assert mover.failures == []
+            assert [event.unconfirmed for event in events if isinstance(event, Disconnected)] == [2]
+            assert await mover.sessions[0].reopen("once more", overlap=0) is True
+            assert [dial.request.attempt.generation for dial in dialer.dials] == [1, 2, 3]
+        # One Gap stands before what the new one brought, the other behind it.
+        assert names(events) == [
+            "Connected", "Disconnected", "Gap", "Reconnected", "Gap", "Reopened", "Disconnected", "Closed",
+        ]  # fmt: skip
+        assert [event.generation for event in events] == [1, 2, 1, 1, 2, 3, 3, 3]
+
+    body()
+
+
 @virtual
 async def test_a_new_one_that_dies_while_the_old_one_goes_has_moved_and_is_lost() -> None:
     mover, dialer = Mover(), MemoryDialer()
     client, events = make(dialer, mover)
     async with client:
         old = await dialer.accept()
-        moving = mover.session.reopen("old age", settle=100)
+        old.silence()
+        moving = mover.session.reopen("old age", settle=1)
         new = await dialer.accept()
         new.send("new")
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
+        assert old.closed is not None
         new.drop()
         assert await moving is True
         third = await dialer.accept()
@@ -401,8 +457,9 @@ async def test_a_new_one_that_dies_while_the_old_one_goes_has_moved_and_is_lost(
         assert old.gone  # two at once are enough
         third.send("third")
         assert await read(client, 2) == ["new", "third"]
+    # The first Gap stands before "new": the old one never answered our close.
     assert names(events) == [
-        "Connected", "Reopened", "Disconnected", "Retrying", "Gap", "Reconnected", "Disconnected", "Closed",
+        "Connected", "Reopened", "Disconnected", "Retrying", "Gap", "Gap", "Reconnected", "Disconnected", "Closed",
     ]  # fmt: skip
 
 
@@ -417,6 +474,98 @@ async def test_an_old_one_that_does_not_answer_the_close_is_dropped_in_time() ->
         assert await mover.session.reopen("old age", overlap=0) is True
         assert now() - begin == 3
         assert old.gone
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("settle", [0, 1])
+def test_a_gap_stands_where_an_old_one_ended_that_did_not_answer_our_close(answers: bool, settle: float) -> None:
+    @virtual
+    async def body() -> None:
+        mover, dialer = Mover(), MemoryDialer(latency=0.1)
+        client, events = make(dialer, mover, close_timeout=3)
+        async with client:
+            old = await dialer.accept()
+            moving = mover.session.reopen("old age", settle=settle)
+            new = await dialer.accept()
+            old.answer_close = answers
+            new.send("new 1")
+            await asyncio.sleep(0.15)  # our close is on its way
+            old.send("old")
+            new.send("new 2")
+            assert await moving is True
+            stream = client.stream(markers=True)
+            seen = [await anext(stream) for _ in range(3 if answers else 4)]
+            gap = [] if answers else ["move"]
+            assert [item.data if isinstance(item, Message) else item.why for item in seen] == [
+                "old", *gap, "new 1", "new 2",
+            ]  # fmt: skip
+            assert names(events).count("Gap") == len(gap)
+
+    body()
+
+
+@virtual
+async def test_messages_that_the_old_one_has_not_proven_to_have_read_are_not_passed_over_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mover, dialer = Mover(), MemoryDialer()
+    client, _ = make(dialer, mover)
+    async with client:
+        for answers, expected in ((True, 0), (False, 1)):
+            peer = await dialer.accept()
+            peer.answer_close = answers
+            await client.send("one")
+            await client.send("two")
+            assert await mover.session.reopen("old age", overlap=0) is True
+            assert caplog.text.count("2 sent messages are unconfirmed") == expected
+
+
+@pytest.mark.parametrize("order", ["make-first", "break-first"])
+def test_once_our_close_is_sent_no_keep_alive_blames_the_old_one(order: Any) -> None:
+    """It cannot even send its ping any more."""
+
+    class Pings:
+        @hookimpl
+        async def keep_alive(self, session: Session) -> None:
+            while True:
+                await asyncio.sleep(0.2)
+                await session.ping(0.3)
+
+    @virtual
+    async def body() -> None:
+        mover, dialer = Mover(), MemoryDialer()
+        client, events = make(dialer, mover, Pings(), close_timeout=5)
+        async with client:
+            old = await dialer.accept()
+            old.answer_close = False
+            moving = mover.session.reopen("old age", order=order, overlap=0)
+            await old.expect(Kind.CLOSE)
+            await asyncio.sleep(4)
+            old.send("the last words")
+            old.close()
+            assert await moving is True
+            assert await read(client, 1) == ["the last words"]
+            assert names(events).count("Gap") == (1 if order == "break-first" else 0)
+
+    body()
+
+
+@virtual
+async def test_what_a_new_one_that_never_was_ready_has_brought_is_counted() -> None:
+    mover, dialer = Mover(), MemoryDialer()
+    client, events = make(dialer, mover)
+    async with client:
+        await dialer.accept()
+        mover.establishes = lambda session: session.recv("welcome")
+        moving = mover.session.reopen("old age")
+        new = await dialer.accept()
+        new.send("no")
+        new.send("entry")
+        await asyncio.sleep(1)
+        new.close(1008)
+        assert isinstance(await moving, ConnectionClosed)
+        assert [(event.count, event.generation) for event in events if isinstance(event, Dropped)] == [(2, 2)]
+        assert client.stats.dropped == 2
 
 
 @virtual
@@ -639,6 +788,26 @@ async def test_close_in_a_move_reads_what_both_have_said() -> None:
     assert await read(client, 3) == ["old", "new 1", "new 2"]
     with pytest.raises(ClientClosed):
         await client.recv()
+
+
+@virtual
+async def test_close_before_the_new_one_carries_keeps_the_order_too() -> None:
+    mover, dialer = Mover(), MemoryDialer(latency=0.1)
+    client, _ = make(dialer, mover)
+    await client.open()
+    old = await dialer.accept()
+    old.answer_close = False
+    mover.session.reopen("old age", overlap=60)
+    new = await dialer.accept()
+    await asyncio.sleep(1)
+    closing = asyncio.ensure_future(client.close())
+    await asyncio.sleep(0)
+    new.send("new")
+    await new.wait_gone()
+    old.send("old")
+    old.close()
+    await closing
+    assert await read(client, 2) == ["old", "new"]
 
 
 @pytest.mark.parametrize("order", ["make-first", "break-first"])

@@ -674,6 +674,49 @@ async def test_seconds_park_a_message_before_that_function_alone() -> None:
 
 
 @virtual
+async def test_a_plugins_message_goes_before_a_users_that_waits_and_has_passed_nothing() -> None:
+    """A rate limit for users' messages holds up neither heartbeats nor log-in."""
+    held = {"user", "newer"}
+    functions = Functions(lambda message: 60.0 if message.data in held else message)
+    dialer = MemoryDialer()
+    async with make(dialer, functions) as client:
+        peer = await dialer.accept()
+        begin = now()
+        users = [asyncio.ensure_future(client.send(text)) for text in ("user", "newer")]
+        await asyncio.sleep(1)
+        assert await functions.session.ping(timeout=5) < 1
+        await functions.session.send(Message.text("plugin"))
+        assert now() - begin < 5
+        held.clear()
+        await asyncio.gather(*users)
+        assert await taken(peer, 3) == ["plugin", "user", "newer"]
+
+
+@virtual
+async def test_only_control_frames_pass_a_message_that_waits_half_way() -> None:
+    """They may stand in the middle of a message (RFC 6455 section 5.4); data must keep the order of the functions."""
+    held = {"user"}
+    dialer = MemoryDialer()
+    first = Functions(lambda message: message)
+    async with make(dialer, first, MoreFunctions(lambda message: 30.0 if message.data in held else message)) as client:
+        peer = await dialer.accept()
+        begin = now()
+        sending = asyncio.ensure_future(client.send("user"))
+        await asyncio.sleep(1)
+        of_plugin = first.session.send(Message.text("plugin"))
+        held.clear()
+        await asyncio.gather(sending, of_plugin)
+        assert now() - begin == 30
+        assert await taken(peer, 2) == ["user", "plugin"]
+        held.add("user")
+        sending = asyncio.ensure_future(client.send("user"))
+        await asyncio.sleep(1)
+        assert await first.session.ping(timeout=5) < 1
+        held.clear()
+        await sending
+
+
+@virtual
 async def test_a_close_is_never_parked() -> None:
     dialer = MemoryDialer()
     client = make(dialer, Functions(lambda message: 3600.0), close_timeout=2)

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from libws_core import Client, ConnectionClosed, Disconnected, Event, KeepAliveTimeout, Message, Reconnected, State
+from libws_core import (
+    Client,
+    ConnectionClosed,
+    Disconnected,
+    Event,
+    KeepAliveTimeout,
+    Message,
+    Reconnected,
+    Session,
+    State,
+    hookimpl,
+)
 from libws_core.testing import Server, ServerPeer, by_hand, cut, leaks, refuse
 
 pytestmark = pytest.mark.usefixtures("each_dialer")
@@ -243,6 +254,33 @@ async def test_reconnecting_after_a_close_that_is_never_finished() -> None:
         await again
         await client.send("next")
         assert (await (await server.accept()).recv()).data == "next"
+
+
+async def test_what_a_stage_takes_out_is_no_application_message() -> None:
+    class Beats:
+        session: Session
+
+        @hookimpl
+        def incoming(self, session: Session) -> Any:
+            self.session = session
+            return lambda message: None if message.data == "beat" else message
+
+    async with leaks(), asyncio.timeout(20), Server(by_hand()) as server:
+        beats = Beats()
+        async with make(server, beats) as client:
+            peer = await server.accept()
+            peer.send("data")
+            await client.recv()
+            begin = time.monotonic()
+            while time.monotonic() - begin < 0.5:
+                await peer.send("beat")
+                await peer.ping()
+                await asyncio.sleep(0.02)
+            assert beats.session.quiet >= 0.45
+            assert beats.session.idle < 0.45
+            peer.send("data")
+            await client.recv()
+            assert beats.session.quiet < 0.45
 
 
 async def test_refused_by_tcp_while_the_server_is_down() -> None:

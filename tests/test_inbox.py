@@ -14,7 +14,7 @@ from libws_core.inbox import Inbox
 GAP = Gap("test", 2, 0.0, 1.0)
 
 
-def inbox(messages: int = 4, size: int = 100) -> tuple[Inbox, list[str]]:
+def inbox(messages: int = 4, size: int = 1000) -> tuple[Inbox, list[str]]:
     told: list[str] = []
     return Inbox(messages, size, lambda: None, lambda: told.append("low")), told
 
@@ -39,15 +39,38 @@ def test_full_at_the_high_mark_and_low_again_at_half() -> None:
 
 
 def test_bytes_are_a_bound_too_and_an_empty_inbox_admits_anything() -> None:
-    box, told = inbox(size=100)
-    fill(box, "x" * 1000)
+    box, told = inbox(size=1000)
+    fill(box, "x" * 10_000)
     assert box.full
     assert box.take() is not None
     assert told == ["low"]
     assert (box.count, box.size) == (0, 0)
 
 
-@given(st.lists(st.one_of(st.text(max_size=50), st.none()), max_size=60), st.integers(1, 10), st.integers(1, 100))
+@pytest.mark.parametrize("text", ["x" * 999, "\u3042" * 499, "x" * 249 + "\U0001f600"])
+def test_bytes_are_those_of_memory_which_one_emoji_makes_four_times_as_many(text: str) -> None:
+    box, _ = inbox(size=3000)
+    fill(box, text, text)
+    assert not box.full
+    fill(box, text)
+    assert box.full
+
+
+def test_a_text_that_grows_in_the_inbox_does_not_widen_it() -> None:
+    box, _ = inbox(size=1000)
+    text = '["' + "\u3042" * 300 + '"]'
+    for _ in range(100):
+        fill(box, text, text)
+        assert box.full
+        first = box.take()
+        assert isinstance(first, Message)
+        assert first.json  # which leaves its UTF-8 in the text that both share
+        assert box.take() is not None
+        assert box.take() is None
+        assert box.size == 0
+
+
+@given(st.lists(st.one_of(st.text(max_size=50), st.none()), max_size=60), st.integers(1, 10), st.integers(1, 1000))
 def test_what_goes_in_comes_out_in_order_and_is_counted(items: list[str | None], messages: int, size: int) -> None:
     box, _ = inbox(messages, size)
     expected, got = [], []

@@ -9,11 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libws_core import STOP, Request, State, Verdict
-from libws_core.errors import ClientClosed, ConnectError, ConnectionClosed, LibwsError, RetriesExhausted
-from libws_core.machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, Wait, Watch
+from libws_core.errors import (
+    ClientClosed,
+    ConnectError,
+    ConnectionClosed,
+    LibwsError,
+    RetriesExhausted,
+)
+from libws_core.machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, Settle, Wait, Watch
 
 REQUEST = Request("ws://test")
 LOST = ConnectionClosed("lost")
+ANSWERED = ConnectionClosed("closed", code=1000, initiator="local")
 REFUSED = ConnectError("refused")
 FATAL = ConnectError("no", verdict=Verdict.FATAL)
 REFRESH = ConnectError("who?", verdict=Verdict.REFRESH)
@@ -32,7 +39,7 @@ def short(actions: list[Action]) -> list[str]:
                 said.append(f"ask {failure.count}")
             case Wait(delay):
                 said.append(f"wait {delay:g}")
-            case Carry(number) | Watch(number) | Retire(number):
+            case Carry(number) | Watch(number) | Settle(number) | Retire(number):
                 said.append(f"{type(action).__name__.lower()} {number}")
             case Moved(result):
                 said.append("moved" if result is True else "not moved")
@@ -129,7 +136,7 @@ def test_fatal_ends_the_client_with_the_error_itself_and_asks_nobody() -> None:
     machine.open()
     actions = machine.failed(1, FATAL, "dial", REQUEST, 0.0)
     assert short(actions) == ["AttemptFailed", "Closed", "finish ConnectError"]
-    assert fields(actions, "Closed") == {"error": FATAL}
+    assert fields(actions, "Closed") == {"error": FATAL, "unconfirmed": 0}
     assert machine.state is State.FAILED
 
 
@@ -217,12 +224,28 @@ class TestMoves:
     def test_the_new_one_carries_before_the_old_one_goes(self) -> None:
         machine = self.moving()
         assert short(machine.ready(2, 6.0)) == ["watch 2"]
-        assert short(machine.carries(2, 8.0)) == ["carry 2", "retire 1"]
+        assert short(machine.carries(2, 8.0)) == ["carry 2", "settle 2"]
+        assert machine.settled(1) == []
+        assert short(machine.settled(2)) == ["retire 1"]
+        assert machine.settled(2) == []
         assert machine.state is State.REOPENING
-        actions = machine.lost(1, LOST, REQUEST, 0, 9.0)
+        actions = machine.lost(1, ANSWERED, REQUEST, 0, 9.0)
         assert short(actions) == ["Reopened", "moved"]
-        assert fields(actions, "Reopened") == {"overlap": 3.0}
+        assert fields(actions, "Reopened") == {"overlap": 3.0, "unconfirmed": 0}
         assert machine.state is State.READY
+
+    @pytest.mark.parametrize("settled", [False, True])
+    def test_an_old_one_that_did_not_answer_our_close_ends_the_move_too(self, settled: bool) -> None:
+        machine = self.moving()
+        machine.ready(2, 6.0)
+        machine.carries(2, 6.0)
+        if settled:
+            machine.settled(2)
+        actions = machine.lost(1, LOST, REQUEST, 3, 9.0)
+        assert short(actions) == ["Reopened", "moved"]
+        assert fields(actions, "Reopened") == {"overlap": 3.0, "unconfirmed": 3}
+        assert machine.state is State.READY
+        assert machine.settled(2) == []
 
     def test_if_the_new_one_fails_the_old_one_stays_and_the_row_does_not_grow(self) -> None:
         machine = self.moving()
@@ -255,10 +278,40 @@ class TestMoves:
         lose(machine, 5.5)
         assert fail(machine) == ["AttemptFailed", "not moved", "ask 2"]
 
+    def test_a_new_one_that_is_lost_before_it_has_settled_leaves_the_old_one_to_carry_again(self) -> None:
+        machine = self.moving()
+        machine.ready(2, 6.0)
+        machine.carries(2, 6.0)
+        actions = machine.lost(2, FATAL, REQUEST, 3, 50.0)
+        assert short(actions) == ["Disconnected", "Gap", "carry 1", "Reconnected", "not moved"]
+        assert fields(actions, "Disconnected") == {"error": FATAL, "uptime": 44.0, "unconfirmed": 3}
+        assert fields(actions, "Gap") == {"why": "move", "since": 50.0, "until": 50.0}
+        assert [action.attempt.number for action in actions if isinstance(action, Emit) and action.attempt] == [2, 1, 1]
+        assert machine.state is State.READY
+        assert machine.settled(2) == []
+        actions = machine.lost(1, LOST, REQUEST, 0, 70.0)
+        assert short(actions) == ["Disconnected", "ask 1"]
+        assert fields(actions, "Disconnected")["uptime"] == 70.0
+        machine.answer(0)
+        (begin,) = machine.due()
+        assert isinstance(begin, Begin)
+        assert (begin.attempt.number, begin.attempt.generation) == (3, 3)
+
+    def test_closing_while_the_new_one_settles_brings_nothing_back(self) -> None:
+        machine = self.moving()
+        machine.ready(2, 6.0)
+        machine.carries(2, 6.0)
+        machine.close()
+        assert machine.settled(2) == []
+        assert lose(machine, 7.0)[-1] == "Disconnected"
+        assert machine.lost(1, LOST, REQUEST, 0, 7.5) == []
+        assert machine.state is State.CLOSING
+
     def test_a_new_one_that_is_lost_while_the_old_one_goes_has_moved(self) -> None:
         machine = self.moving()
         machine.ready(2, 6.0)
         machine.carries(2, 6.0)
+        machine.settled(2)
         assert lose(machine, 7.0) == ["Reopened", "moved", "Disconnected", "ask 1"]
         assert machine.lost(1, LOST, REQUEST, 0, 7.5) == []
 
@@ -304,7 +357,7 @@ class TestClosing:
         assert lose(machine, 3.0) == ["Disconnected"]
         actions = machine.closed()
         assert short(actions) == ["Closed", "finish"]
-        assert fields(actions, "Closed") == {"error": None}
+        assert fields(actions, "Closed") == {"error": None, "unconfirmed": 0}
 
     def test_twice_changes_nothing(self) -> None:
         machine = ready_machine()
@@ -365,6 +418,8 @@ def test_whatever_happens_the_machine_keeps_its_promises(steps: list[tuple[int, 
             follow(machine.reopen("make-first" if which else "break-first", now))
         elif what == 6:
             follow(machine.carries(number, now))
+            if passed > 30:
+                follow(machine.settled(number))
         elif what == 7 and passed > 55:
             follow(machine.close())
         elif what == 8 and machine.state is State.CLOSING:

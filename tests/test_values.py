@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import time
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -159,6 +160,20 @@ class TestRetryAfter:
     def test_a_date_counts_from_now_and_never_below_nothing(self) -> None:
         assert parse_retry_after(email.utils.formatdate(self.NOW + 90, usegmt=True), self.NOW) == 90
         assert parse_retry_after(email.utils.formatdate(self.NOW - 90, usegmt=True), self.NOW) == 0
+
+    @pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
+    @pytest.mark.parametrize("zone", ["UTC0", "XYZ+9:30", "XYZ-12"])
+    def test_every_form_of_a_date_is_utc_wherever_we_are(
+        self, form: str, zone: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        value = time.strftime(form, time.gmtime(self.NOW + 90))
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            assert parse_retry_after(value, self.NOW) == 90
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     @given(st.text())
     def test_no_text_breaks_it(self, value: str) -> None:

@@ -137,6 +137,14 @@ def test_a_retry_after_is_obeyed_up_to_its_own_maximum(extreme: float) -> None:
     assert Backoff(retry_after_max=5).reconnect(failure(1, busy(60))) == 5 + spread
 
 
+def test_a_retry_after_that_is_cut_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    Backoff(retry_after_max=60).reconnect(failure(1, busy(60)))
+    assert caplog.messages == []
+    Backoff(retry_after_max=59).reconnect(failure(1, busy(999_999_999_999)))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "asked for 999999999999 s with Retry-After, retry_after_max admits 59 s" in caplog.text
+
+
 def test_max_attempts_is_the_failure_in_a_row_that_stops() -> None:
     plugin = Backoff(max_attempts=3, jitter="none")
     assert delays(plugin, [1, 2, 3]) == [0.5, 1, STOP]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from libws_core.types import Kind
+from libws_websockets import inflating
 
 pytestmark = pytest.mark.only_dialer("websockets", reason="picows does not compress")
 
@@ -75,3 +76,24 @@ async def test_the_limit_counts_what_comes_out(
     server = await raw_server(script)
     recorder = await dial(server.url, plugin=dialer(max_size=1000))
     assert (await recorder.end()).code == code
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 10_000])
+async def test_large_messages_are_inflated_in_steps(
+    raw_server: Any, dial: Any, dialer: Any, frame: Any, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The sizes stand around those of steps, the last one is the limit; then comes one byte more."""
+    monkeypatch.setattr(inflating, "STEP", step)
+    deflated = Deflater()
+    texts = [f"{size:04}" * (size // 4) + "x" * (size % 4) for size in (0, 1, 6, 7, 8, 63, 64, 65, 128, 129, 999, 1000)]
+
+    async def script(peer: Any) -> None:
+        await peer.accept(DEFLATE)
+        for text in [*texts, "x" * 1001, "never"]:
+            await peer.send(frame(1, deflated(text), rsv=4))
+        assert [first for first, _ in await peer.until_close()] == [0x88]
+
+    server = await raw_server(script)
+    recorder = await dial(server.url, plugin=dialer(max_size=1000))
+    assert (await recorder.end()).code == 1009
+    assert [message.data for message in recorder.messages] == texts

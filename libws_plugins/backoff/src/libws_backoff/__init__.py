@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -11,9 +12,12 @@ from msgspec import Meta
 
 from libws_core import STOP, Failure, LibwsError, Request, Stop, Verdict, chance, hookimpl
 from libws_core.errors import ProxyError
+from libws_core.secret import public_url
 from libws_core.verdicts import verdict_table
 
 __all__ = ["Backoff"]
+
+logger = logging.getLogger("libws.backoff")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -42,7 +46,7 @@ class Backoff:
     """Seconds since the first failure of a row after which no attempt begins: it gives up at once if the delay would
     end later. None = never."""
     retry_after_max: Annotated[float, Meta(ge=0)] = 600.0
-    """Longest Retry-After that is obeyed, seconds; a longer one counts as this."""
+    """Longest Retry-After that is obeyed, seconds; a longer one counts as this, and a warning says so."""
     statuses: dict[int | str, Verdict] = field(default_factory=dict)
     """Verdicts of HTTP statuses, over the core's table: {"403": "retry", "500-599": "fatal"}. Not those of a proxy."""
     codes: dict[int | str, Verdict] = field(default_factory=dict)
@@ -89,8 +93,15 @@ class Backoff:
     def _delay(self, failure: Failure) -> float:
         asked = failure.error.retry_after
         if asked is not None:
-            spread = 0.0 if self.jitter == "none" else chance.uniform(0, self.base)
-            return min(asked, self.retry_after_max) + spread
+            if asked > self.retry_after_max:
+                asked = self.retry_after_max
+                logger.warning(
+                    "%s asked for %.12g s with Retry-After, retry_after_max admits %g s",
+                    public_url(failure.request.url),
+                    failure.error.retry_after,
+                    asked,
+                )
+            return asked + (0.0 if self.jitter == "none" else chance.uniform(0, self.base))
         if self.base == 0:
             return 0.0
         if self.jitter == "decorrelated":

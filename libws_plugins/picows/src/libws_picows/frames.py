@@ -136,19 +136,21 @@ class FrameReader:
     def get_buffer(self) -> memoryview:
         """Where the next read goes."""
         view: memoryview = self._parser.get_buffer(-1)
-        if not self._seeing:
-            return view
         free = len(view)
+        if not self._seeing:
+            # Filled to the brim by each read of a flood, picows' buffer would double with each.
+            spare = (self._end + free) // 8
+            return view if free < 2 * spare else view[: free - spare]
         if free == self._size and free > self._usual:
             self._emptied += 1
             if self._emptied == _PATIENCE:
                 self._renew()
                 return self.get_buffer()
+        self._end = self._size - free
         room = free - self._spare
         if room < self._spare:
             self._lose_sight()
             return view
-        self._end = self._size - free
         return view[:room]
 
     def feed(self, size: int) -> None:
@@ -160,7 +162,8 @@ class FrameReader:
         if parser.wire.written:
             self._refused()
         elif not self._seeing:
-            if self._at == self._end:
+            self._end -= self._at  # what is left was moved to the front
+            if self._end == 0:
                 self._see(parser.get_buffer(-1))
         elif self._fragments.open:
             self._check_next_length()

@@ -109,6 +109,7 @@ class WebSocketConnection(BaseConnection):
     def _forget(self) -> None:
         self._read.clear()
         self._fragments.clear()
+        self._protocol = None  # it holds the last frame that it was given
 
     def _cut(self) -> None:
         """Deliver every complete frame in the buffer, until paused."""
@@ -160,7 +161,7 @@ class WebSocketConnection(BaseConnection):
             elif first in deflated:
                 assert inflater is not None
                 try:
-                    data = inflater.inflate(view[payload:stop].tobytes())
+                    data = inflater.inflate(view[payload:stop])
                     message = Message(_TEXT, data.decode()) if first == _DEFLATED_TEXT else Message(_BINARY, data)
                 except UnicodeDecodeError:
                     self._fail(not_utf8(self._name))
