@@ -3,6 +3,8 @@
 - `run`, `virtual`, `VirtualLoop`: time that jumps; `seeded`: chance that repeats itself.
 - `MemoryDialer`: a plugin whose connections are in memory; `Server`: a scripted server on a real loopback socket. Their
   connections end in a `Peer`, and both play the same scripts: `refuse`, `hang`, `cut`, `raw`, `greet`, `by_hand`.
+- `Relay`: stands between a client and any server, and does what networks do.
+- `Simulation`: a client, its plugins and a server, run with everything going wrong, as often as there are seeds.
 - `leaks`: fails if tasks or file descriptors are left.
 
 Nothing here loads by itself or hooks into a test runner. `Server` needs python-websockets: libws-core[testing].
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
     from .clock import run as run
     from .clock import seeded as seeded
     from .clock import virtual as virtual
+    from .faults import Fault as Fault
+    from .faults import Faults as Faults
+    from .feed import Feed as Feed
     from .leakage import Leaked as Leaked
     from .leakage import leaks as leaks
+    from .letters import Letters as Letters
     from .memory import Dial as Dial
     from .memory import MemoryConnection as MemoryConnection
     from .memory import MemoryDialer as MemoryDialer
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from .peer import Gone as Gone
     from .peer import Peer as Peer
     from .peer import Unexpected as Unexpected
+    from .relay import Relay as Relay
     from .script import by_hand as by_hand
     from .script import cut as cut
     from .script import greet as greet
@@ -38,14 +45,24 @@ if TYPE_CHECKING:
     from .server import Arrival as Arrival
     from .server import Server as Server
     from .server import ServerPeer as ServerPeer
+    from .simulation import Played as Played
+    from .simulation import Simulation as Simulation
+    from .simulation import SimulationFailed as SimulationFailed
+    from .unreliable import UnreliableDialer as UnreliableDialer
 
 _HOMES = {
     "clock": ["START", "Deadlock", "VirtualLoop", "run", "seeded", "virtual"],
+    "faults": ["Fault", "Faults"],
+    "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],
+    "letters": ["Letters"],
     "memory": ["Dial", "MemoryConnection", "MemoryDialer", "MemoryPeer", "RuleBroken"],
     "peer": ["Gone", "Peer", "Unexpected"],
+    "relay": ["Relay"],
     "script": ["by_hand", "cut", "greet", "hang", "raw", "refuse"],
     "server": ["Arrival", "Server", "ServerPeer"],
+    "simulation": ["Played", "Simulation", "SimulationFailed"],
+    "unreliable": ["UnreliableDialer"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

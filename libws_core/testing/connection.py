@@ -37,7 +37,7 @@ RESET: Final = End(reset=True)
 class Line:
     """One direction of a connection: keeps the order, delays, stops while it is held."""
 
-    __slots__ = ("_handle", "_items", "_loop", "_take", "held", "latency", "pending")
+    __slots__ = ("_handle", "_items", "_loop", "_severed", "_take", "held", "latency", "pending")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, latency: Latency, take: Callable[[Message | End], None]
@@ -48,6 +48,7 @@ class Line:
         self._handle: asyncio.Handle | None = None
         self._items: deque[tuple[float, Message | End]] = deque()
         self._loop = loop
+        self._severed = False
         self._take = take
 
     def __len__(self) -> int:
@@ -66,8 +67,15 @@ class Line:
             self._handle = None
 
     def release(self) -> None:
-        self.held = False
-        self._wake()
+        if not self._severed:
+            self.held = False
+            self._wake()
+
+    def sever(self) -> None:
+        """Let nothing through any more, not even the end; what is on the way is lost, what is put piles up."""
+        self._severed = True
+        self.hold()
+        self.clear()
 
     def clear(self) -> None:
         self._items.clear()
@@ -130,6 +138,11 @@ class MemoryConnection:
     def buffered(self) -> int:
         """Bytes that the peer does not take, since it stalls."""
         return self._outbound.pending if self._outbound.held else 0
+
+    @property
+    def severed(self) -> bool:
+        """The cable is cut: nothing passes in either direction."""
+        return self._inbound._severed
 
     def start(self, deliver: Callable[[Message], object], ended: Callable[[LibwsError], object]) -> None:
         """Begin to push. Raises RuleBroken the second time."""

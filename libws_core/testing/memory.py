@@ -95,6 +95,14 @@ class MemoryPeer(Peer):
             if waited:
                 self.connection._loop.call_soon(self.connection._tell_drained)
 
+    def sever(self) -> None:
+        """Cut the cable: nothing passes any more in either direction, and neither end is told.
+
+        What was on the way is lost. What either end writes piles up on its side.
+        """
+        self.connection._inbound.sever()
+        self.connection._outbound.sever()
+
     def _put(self, message: Message) -> None:
         line = self.connection._inbound
         if len(line) >= PENDING:
