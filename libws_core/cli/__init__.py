@@ -1,4 +1,4 @@
-"""The command `libws`: look at plugins, check and try connections, see a client ride out faults.
+"""The command `libws`: look at plugins, check, try and drill connections, see a client ride out faults.
 
 It needs the extra `[standard]`, which brings cyclopts for the commands and rich for the terminal.
 """
@@ -59,6 +59,7 @@ def _app() -> App:
     from .check import check
     from .connect import connect
     from .demo import demo
+    from .drill import drill
     from .plugins import plugins
 
     app = App(
@@ -69,6 +70,6 @@ def _app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (plugins, check, connect, demo):
+    for command in (plugins, check, connect, demo, drill):
         app.command(command)
     return app

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 
 from ..headers import Headers
+from .port import reserve
 from .script import KEPT, Fail, Host, Step
 from .wire import Arrival, ServerPeer
 
@@ -98,24 +99,8 @@ class Server(Host[ServerPeer]):
             await self._end_wires()
 
     async def _bind(self) -> socket.socket:
-        """A socket on our port that does not listen yet; the system refuses who dials it."""
-        sock = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self.receive_buffer is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-            async with asyncio.timeout(CLEANUP):
-                while True:
-                    try:
-                        sock.bind((self.host, self.port))
-                        break
-                    except OSError:
-                        if self.port == 0 or self.count == 0:
-                            raise
-                        await asyncio.sleep(0.01)  # a loop may close the listening socket a turn later
-        except BaseException:
-            sock.close()
-            raise
+        """A socket on our port that does not listen yet."""
+        sock = await reserve(self.host, self.port, self.port != 0 and self.count > 0, self.receive_buffer)
         self.port = sock.getsockname()[1]
         return sock
 

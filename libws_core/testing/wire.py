@@ -7,11 +7,10 @@ that a peer may also say what no server should.
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import TYPE_CHECKING, cast
@@ -27,6 +26,7 @@ except ImportError as missing:
 
 from ..headers import Headers
 from ..types import Kind, Message
+from .heads import answer
 from .peer import Peer, Promise, Unexpected
 from .script import Cut, Greet, Hang, Raw, Refuse
 
@@ -123,6 +123,11 @@ class ServerPeer(Peer, asyncio.Protocol):
     def _backlog(self) -> int:
         return self._transport.get_write_buffer_size()
 
+    async def _wait_room(self) -> None:
+        if self._transport.is_closing():  # a write has failed; the loop, which a flood may keep, tells so a turn later
+            await asyncio.sleep(0)
+        await super()._wait_room()
+
     def _complain(self, error: BaseException) -> None:
         self._server._failed(error)
 
@@ -196,7 +201,7 @@ class ServerPeer(Peer, asyncio.Protocol):
         self.headers = self._arrival.headers = Headers(request.headers.raw_items())
         match self._step:
             case Refuse(status, headers, body):
-                self._transport.write(_response(status, headers, body))
+                self._transport.write(answer(status, headers, body))
                 self._transport.close()
             case Raw(data, hold):
                 self._transport.write(data)
@@ -260,14 +265,3 @@ class ServerPeer(Peer, asyncio.Protocol):
 def _choose(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """The first of ours that was offered; none is no reason to refuse, since it is for the client to judge."""
     return next((name for name in protocol.available_subprotocols or () if name in offered), None)
-
-
-def _response(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """An HTTP/1.1 answer, RFC 9112; any three digits are a status."""
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    fields = Headers({"Content-Length": str(len(body)), "Connection": "close"}) | headers
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.pairs)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
