@@ -1,12 +1,14 @@
 # Every target sets up .venv by itself; nothing else is needed than Python >= 3.11 and make.
 #   make demo      one client rides out a server's faults
 #   make test      every test; make test PYTEST="-k backoff -x"
+#   make simulate  10,000 seeds of faults on a virtual clock; make simulate SEEDS=500
+#   make chaos     minutes of faults on real sockets, and promises at their full counts
 #   make check     style, types, the rules of the house, docs in step with the code
 #   make wheels    builds every distribution into dist/, then runs the demo from them in an empty environment
 #   make bench     speed beside other clients, into docs/performance.md; roughly: make bench QUICK=1
 #   make clean     takes away what the others made
 # Another Python: make test PYTHON=python3.13
-.PHONY: demo test check wheels bench clean
+.PHONY: demo test simulate chaos check wheels bench clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
@@ -29,8 +31,16 @@ $(READY): requirements-dev.txt constraints.txt pyproject.toml $(PLUGINS:%=%/pypr
 demo: $(READY)
 	@$(BIN)/libws demo
 
-test: $(READY)
+# The seeds run when all tests do, and never under coverage, which would make them take minutes.
+test: $(READY) $(if $(filter-out --%,$(PYTEST)),,simulate)
 	@$(BIN)/python -m pytest $(PYTEST)
+
+simulate: $(READY)
+	@$(BIN)/python tests/simulation --seeds $(or $(SEEDS),10000)
+
+# Not part of `make test`, which plays three short seeds of the chaos.
+chaos: $(READY)
+	@$(BIN)/python -m pytest -s -m endurance $(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check .
