@@ -169,14 +169,14 @@ def test_the_environment_of_the_process_counts(install: Install, monkeypatch: py
 
 
 def test_a_plugin_that_cannot_be_had_may_have_brought_what_is_removed(install: Install) -> None:
-    install("needy", "must: int\n" + use(dedupe={}))
-    assert problems("acme", "-dedupe", options={"outbox": {"size": 3}}) == [
+    install("needy", "must: int\n" + use(codec={}))
+    assert problems("acme", "-codec", options={"outbox": {"size": 3}}) == [
         f"'acme': not installed in {python()}; install the package that provides the libws.v1 plugin 'acme'"
     ]
-    assert problems("needy", "-dedupe") == ["'needy': option 'must' must be given; options: must"]
+    assert problems("needy", "-codec") == ["'needy': option 'must' must be given; options: must"]
     # one that is known to bring nothing, even misspelt, leaves no doubt
-    assert len(problems("outbox", "-dedupe")) == 2
-    assert len(problems("outbix", "-dedupe")) == 2
+    assert len(problems("requests", "-codec")) == 2
+    assert len(problems("outbix", "-codec")) == 2
 
 
 def python() -> str:
@@ -290,8 +290,8 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
 
 
 def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(install: Install) -> None:
-    install("provider", use(dedupe={}))
-    assert problems("provider") == [f"'dedupe': not installed in {python()}; try: pip install libws-dedupe"]
+    install("provider", use(codec={}))
+    assert problems("provider") == [f"'codec': not installed in {python()}; try: pip install libws-codec"]
 
 
 @pytest.mark.parametrize(

@@ -399,9 +399,9 @@ def test_the_program_runs_seeds_in_processes_and_shows_one() -> None:
         return done.stdout
 
     assert re.fullmatch(r"31 seeds in [\d.]+ s, every promise was kept\n", program("--seeds", "31"))
-    shown = program("--seed", "4")
-    assert shown.startswith(Ride.play(4).trace)
-    assert shown.endswith("seed=4: every promise was kept\n")
+    shown = program("--seed", "6")
+    assert shown.startswith(Ride.play(6).trace)
+    assert shown.endswith("seed=6: every promise was kept\n")
 
 
 def test_the_program_tells_of_seeds_that_fail(capsys: pytest.CaptureFixture[str]) -> None:

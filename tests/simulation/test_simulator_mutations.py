@@ -65,7 +65,7 @@ def what_was_held_back_is_turned_round(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LiveSession, "become_ready", turned)
 
 
-@mutation("out of order")
+@mutation("for the second time")
 def what_came_before_ready_is_delivered_twice(patch: pytest.MonkeyPatch) -> None:
     become_ready = LiveSession.become_ready
 

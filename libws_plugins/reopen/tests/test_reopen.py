@@ -338,7 +338,7 @@ async def test_a_new_one_that_is_lost_while_it_settles_is_tried_again() -> None:
             assert dialer.count == 3
             assert len(moved(events)) == 1
         assert [type(event).__name__ for event in events if isinstance(event, (Disconnected, Reopened, Gap))] == [
-            "Disconnected", "Gap", "Reopened", "Disconnected",
+            "Disconnected", "Gap", "Gap", "Reopened", "Disconnected",
         ]  # fmt: skip
 
 
