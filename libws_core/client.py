@@ -160,7 +160,7 @@ class Client:
         """Write what `send` accepted, close with a full handshake, all within `close_timeout`; then abort.
 
         May be called at any time and repeatedly. What is unread in the inbox stays readable; what arrives until the
-        server has answered and finds no room there is dropped and counted.
+        server has answered is dropped and counted, from the first message on that finds no room there.
 
         Args:
             code: 1000 to 1014 or 3000 to 4999, as far as RFC 6455 section 7.4 lets one be sent; 1005 sends none.

@@ -28,6 +28,9 @@ class Delivery:
         self.inbox = Inbox(messages, size, self._is_full, self._has_room)
         self.handlers = MessageHandlers(own, self.inbox, self.route)
         self.line: list[LiveSession] = []
+        self.cut_off = False
+        """We are leaving and something found no room: the stream ends there, since what follows would stand behind a
+        hole."""
         self.deliver: Callable[[Message], object] = self.inbox.put
         """Takes a data message of the oldest connection."""
         self.put: Callable[[Message], object] = self.inbox.put

@@ -291,10 +291,15 @@ class LiveSession:
             item = held.popleft()
             if isinstance(item, Gap):
                 delivery.place(item)
+                continue
+            delivery.inbox.dismiss(item)
+            if delivery.cut_off:
+                self._dropped += 1
             else:
-                delivery.inbox.dismiss(item)
                 delivery.deliver(item)
-        if self.error is None:
+        if self.error is not None:
+            self._tell_dropped()
+        else:
             self._use(self._spare if self._reads_out else delivery.deliver)
             if delivery.has_room:
                 self.resume()
@@ -437,12 +442,18 @@ class LiveSession:
 
     def _spare(self, message: Message) -> None:
         delivery = self._supervisor.delivery
-        if not delivery.has_room:
+        if delivery.cut_off or not delivery.has_room:
+            delivery.cut_off = True
             self._dropped += 1
         elif self._head:
             delivery.deliver(message)
         else:
             self._hold(message)
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            self._supervisor.emit(Dropped(count, "the inbox was full while closing"), self.attempt)
 
     def touch(self) -> None:
         """Progress in establish: its deadline begins anew, unless `extend` has moved it further."""
@@ -499,8 +510,7 @@ class LiveSession:
             error.phase = "ready" if self.ready else "establish"
         self._use(_ignore)
         self._held.close(error)
-        if self._dropped:
-            self._supervisor.emit(Dropped(self._dropped, "the inbox was full while closing"), self.attempt)
+        self._tell_dropped()
         if not self.ready and (unread := sum(isinstance(item, Message) for item in self._held.items)):
             self._supervisor.emit(Dropped(unread, "the connection ended before it was READY"), self.attempt)
         self.proofs.end(error)
