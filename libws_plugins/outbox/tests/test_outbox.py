@@ -164,6 +164,7 @@ async def test_a_confirmed_message_is_written_again_only_if_that_does_no_harm() 
     peer.drop()
     await asyncio.sleep(0.1)
     newer = sending(client, "d", confirm=True)
+    await turns()
     assert await ends(tasks) == [DeliveryUnknown]
     assert client.plugin(Outbox).waiting == 3
     again = await dialer.accept()
