@@ -153,6 +153,25 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     return function()
 
 
+def seconds(option: str, given: Any, *arguments: Any) -> float | None:
+    """The value of an option that is seconds, or a function of the session that gives them; None = none.
+
+    Args:
+        option: its name, for the error.
+        given: what the option holds.
+        arguments: for the function.
+
+    Raises:
+        ValueError: what the function gave is no time.
+    """
+    value = call(given, *arguments) if callable(given) else given
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{option} gave {value!r}, not seconds")
+    return float(value)
+
+
 def names(value: Any) -> frozenset[str]:
     """The names `$x` that stand in a match or a template; none in bytes, a Message or a callable."""
     return frozenset(found for text in _strings(value) for found in _NAME.findall(text))

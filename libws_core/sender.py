@@ -29,8 +29,8 @@ class Sender:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._number = 0
-        self._deadlines: set[asyncio.Timeout] | None = None
-        """Of those who wait for something to be written; made when the first one does."""
+        self._deadlines: dict[asyncio.Timeout, None] | None = None
+        """Of those who wait for something to be written, in order; made when the first one does."""
 
     async def send(self, sending: Sending, proof_timeout: float | None) -> None:
         """Bring a message onto the wire; with `proof_timeout`, wait for the proof that the peer has read it."""
@@ -97,12 +97,12 @@ class Sender:
     async def _written(self, sending: Sending) -> None:
         """Wait until a message is written, or its time is over, or the client ends."""
         if self._deadlines is None:
-            self._deadlines = set()
+            self._deadlines = {}
         while (place := sending.place) is not None:
             deadline = asyncio.timeout_at(sending.expires)
             try:
                 async with deadline:
-                    self._deadlines.add(deadline)
+                    self._deadlines[deadline] = None
                     await place
             except TimeoutError as error:
                 if isinstance(error, LibwsError) or not deadline.expired():
@@ -114,7 +114,7 @@ class Sender:
                     raise closed from closed.__cause__
                 raise MessageExpired(f"{sending.message!r} was not written in time, and will not be sent") from None
             finally:
-                self._deadlines.discard(deadline)
+                self._deadlines.pop(deadline, None)
             if sending.place is place:  # the plugin that held it says so
                 sending.place = None
 

@@ -253,6 +253,17 @@ class TestMoves:
         assert machine.state is State.READY
         assert lose(machine, 7.0)[-1] == "ask 1"
 
+    @pytest.mark.parametrize(("lost_at", "left"), [(10.0, 26.0), (40.0, None)])
+    def test_a_retry_after_that_a_move_has_met_counts_when_the_old_one_is_lost(
+        self, lost_at: float, left: float | None
+    ) -> None:
+        machine = self.moving()
+        machine.failed(2, ConnectError("busy", retry_after=30.0), "dial", REQUEST, 6.0)
+        ask = machine.lost(1, LOST, REQUEST, 0, lost_at)[-1]
+        assert isinstance(ask, Ask)
+        assert ask.failure.error.retry_after == left
+        assert LOST.retry_after is None
+
     def test_a_new_one_that_is_lost_before_it_carries_leaves_the_old_one(self) -> None:
         machine = self.moving()
         machine.ready(2, 6.0)

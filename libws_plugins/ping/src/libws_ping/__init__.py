@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from libws_core import KeepAliveTimeout, Kind, LibwsError, Message, Session, hookimpl
-from libws_core.match import Matcher, call, check_template, matcher, template
+from libws_core.match import Matcher, check_template, matcher, seconds, template
 from libws_core.types import Stage
 
 __all__ = ["Ping"]
@@ -97,7 +97,7 @@ class Ping:
     @hookimpl
     async def keep_alive(self, session: Session) -> None:
         """Ping until the peer does not answer."""
-        interval, timeout = _seconds("interval", self.interval, session), _seconds("timeout", self.timeout, session)
+        interval, timeout = seconds("interval", self.interval, session), seconds("timeout", self.timeout, session)
         if interval is None:
             return
         if timeout is None:
@@ -174,16 +174,6 @@ class Ping:
         finally:
             if not asking.cancel() and not asking.cancelled():
                 asking.exception()  # the connection's own end is told by the core
-
-
-def _seconds(option: str, given: Any, session: Session) -> float | None:
-    """An option's value on this connection."""
-    value = call(given, session) if callable(given) else given
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{option} gave {value!r}, not seconds")
-    return float(value)
 
 
 def _reading_time(session: Session) -> float:

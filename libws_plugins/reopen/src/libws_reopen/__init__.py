@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from libws_core import LibwsError, NotReady, Session, chance, hookimpl
-from libws_core.match import call
+from libws_core.match import call, seconds
 from libws_core.secret import public_url
 
 from .schedule import Schedule, times_of_day
@@ -65,7 +65,7 @@ class Reopen:
     @hookimpl
     def keep_alive(self, session: Session) -> Awaitable[None] | None:
         """Move when it is time; None if that is never."""
-        every = _seconds(self.every, session)
+        every = seconds("every", self.every, session)
         times = times_of_day(call(self.at, session)) if callable(self.at) else self._times
         if every is None and not times:
             return None
@@ -77,28 +77,18 @@ class Reopen:
             why = await schedule.due()
             delay = FIRST_RETRY
             while isinstance(result := await self._reopen(session, why), LibwsError):
-                seconds = chance.uniform(delay / 2, delay)
+                pause = chance.uniform(delay / 2, delay)
                 if result.retry_after is not None:
-                    seconds = max(seconds, min(result.retry_after, LONGEST_RETRY))
+                    pause = max(pause, min(result.retry_after, LONGEST_RETRY))
                 if not isinstance(result, NotReady):  # else another one is on its way
                     logger.warning(
                         "%s: the move to a new connection failed, the old one stays: %s; next try in %.3g s",
                         public_url(session.request.url),
                         result,
-                        seconds,
+                        pause,
                     )
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(pause)
                 delay = min(2 * delay, LONGEST_RETRY)
 
     def _reopen(self, session: Session, why: str) -> Awaitable[bool | LibwsError]:
         return session.reopen(why, order=self.order, overlap=self.overlap, settle=self.settle)
-
-
-def _seconds(given: Any, session: Session) -> float | None:
-    """The value of `every` on this connection."""
-    value = call(given, session) if callable(given) else given
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"every gave {value!r}, not seconds")
-    return float(value)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from libws_core import Kind, Message, Session, hookimpl
-from libws_core.match import call, key
+from libws_core.match import key, seconds
 from libws_core.types import Stage
 
 from .clocks import Heard, Watch
@@ -80,19 +80,9 @@ class Watchdog:
     @hookimpl
     def keep_alive(self, session: Session) -> Awaitable[None] | None:
         """Watch the clocks; None if there is nothing to watch."""
-        link, data = _seconds("link", self.link, session), _seconds("data", self.data, session)
+        link, data = seconds("link", self.link, session), seconds("data", self.data, session)
         named = {topic: limit for topic, limit in self.topics.items() if limit is not None and topic != OTHERS}
         others = self.topics.get(OTHERS)
         if link is None and data is None and not named and others is None and not self.wake:
             return None
         return Watch(session, link=link, data=data, named=named, others=others, wake=self.wake).run()
-
-
-def _seconds(option: str, given: Any, session: Session) -> float | None:
-    """An option's value on this connection."""
-    value = call(given, session) if callable(given) else given
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{option} gave {value!r}, not seconds")
-    return float(value)
