@@ -6,7 +6,7 @@
 #   make check     style, types, the rules of the house, docs in step with the code
 #   make wheels    builds every distribution into dist/, then runs the demo from them in an empty environment
 #   make bench     speed beside other clients, into docs/performance.md; roughly: make bench QUICK=1
-#   make docs      the documentation site, into site/
+#   make docs      the documentation site, into site/; or on this machine's port 8000: make docs SERVE=1
 #   make clean     takes away what the others made
 # Another Python: make test PYTHON=python3.13
 .PHONY: demo test simulate chaos check wheels bench docs clean
@@ -71,7 +71,7 @@ $(DOCS): $(READY) docs/requirements.txt
 	@touch $@
 
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(if $(SERVE),serve,build) --strict
 
 clean:
 	rm -rf .venv dist build site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ links between pages.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ SHELF = {
     "client": ("The client", ("libws_core.client", "libws_core.machine")),
     "errors": ("Errors", ("libws_core.errors", "libws_core.verdicts")),
     "events": ("Events", ("libws_core.events",)),
-    "types": ("What hooks are given", ()),
+    "types": ("Types", ()),
 }
 """Pages of the reference: their titles, and the modules whose names stand there. The last one takes all others."""
 ORIGINS = {
@@ -38,8 +39,12 @@ ORIGINS = {
     **{f"official/{name}.md": f"libws_plugins/{name}/README.md" for name in PLUGINS},
 }
 """Pages that are made of files outside docs/: where each has its text, and its links, from."""
-BARE = {"index.md": ["navigation", "toc"], "migrating.md": ["navigation"]}
+WITHOUT_ARGUMENTS = "    options:\n      merge_init_into_class: false\n"
+"""For a class whose arguments are its fields, which are listed below it anyway."""
+BARE = {"index.md": ["navigation", "toc"], "migrating.md": ["navigation"], "performance.md": ["navigation"]}
 """What pages do without, at the sides: these need the room, or have nothing to list."""
+WIDE = 4
+"""Columns above which a table stays one on a phone, and is scrolled."""
 FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 COMMENT = re.compile(r"^<!--.*?-->\n", re.M | re.S)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)\s#]+)")
@@ -53,7 +58,7 @@ def plugin_page(name: str) -> str:
     hooks = ", ".join(f"[`{hook}`](../../docs/hooks.md#{hook})" for hook in describe(name).hooks)
     enabled = "Belongs to `standard`: enabled unless removed." if name in STANDARD else "Enabled where it is named."
     facts = f"Answers the hooks {hooks}. {enabled} How: [Enabling plugins](../../docs/plugins.md)."
-    return f"# {name}\n\n{facts}\n{text}\n## The class\n\n::: {cls.__module__}.{cls.__qualname__}\n"
+    return f"# {name}\n\n{facts}\n{text}\n::: {cls.__module__}.{cls.__qualname__}\n{WITHOUT_ARGUMENTS}"
 
 
 def shelf_of(name: str) -> str:
@@ -117,6 +122,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             prose = COMMENT.sub("", part)
             parts.append(LINK.sub(lambda found: page_of(found[1], here), prose))
     return "".join(parts)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark the tables of words, and name each cell after its column, for screens that have no room beside it."""
+    return re.sub(r"<table>.*?</table>", lambda found: labelled(found[0]), html, flags=re.S)
+
+
+def labelled(table: str) -> str:
+    names = [re.sub(r"<[^>]*>", "", name) for name in re.findall(r"<th>(.*?)</th>", table)]
+    if not 1 < len(names) <= WIDE or "<th style" in table:  # figures are aligned, and compared from row to row
+        return table
+    columns = itertools.cycle(names)
+    table = re.sub("<td>", lambda _: f'<td data-label="{next(columns)}">', table)
+    return table.replace("<table>", "<table data-cards>")
 
 
 def titled(block: str, said: str) -> str:
