@@ -246,44 +246,48 @@ async def run_block(block: Block, folder: Path, site: Path | None) -> Ran:
     return Ran(output + rest.decode(), complaints.decode(), process.returncode)
 
 
+async def run_alone(block: Block, folder: Path, site: Path | None) -> Ran | None:
+    """Run a block beside its page's files. None = it is a file of tests, and they passed."""
+    write_files(block.page, folder)
+    if block.words[0] != "pytest":
+        return await run_block(block, folder, site)
+    (folder / "test_block.py").write_text(block.text, "utf-8")
+    await run_pytest(folder / "test_block.py", site)
+    return None
+
+
 @pytest.fixture(scope="module")
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Ran]]]:
-    """Every block that is to be tested and needs nothing but its server, several at a time."""
+) -> Iterator[dict[str, Future[Ran | None]]]:
+    """Every block that is to be tested and needs no installation, several at a time."""
     chosen: list[Block] = [
         item.callspec.params["block"]
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and item.originalname == test_every_block_runs_and_prints_what_the_page_says.__name__
     ]
+
+    def run(block: Block) -> Ran | None:
+        return asyncio.run(run_alone(block, tmp_path_factory.mktemp("block"), None))
+
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    begun: dict[str, Future[Ran]] = {}
-    for block in chosen:
-        if block.words[0] != "pytest" and "installed" not in block.words:
-            folder = tmp_path_factory.mktemp("block")
-            write_files(block.page, folder)
-            begun[place_of(block)] = pool.submit(lambda *a: asyncio.run(run_block(*a)), block, folder, None)
-    yield begun
+    yield {place_of(block): pool.submit(run, block) for block in chosen if "installed" not in block.words}
     pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("block", RUN, ids=place_of)
 async def test_every_block_runs_and_prints_what_the_page_says(
-    block: Block, tmp_path: Path, running: dict[str, Future[Ran]], request: pytest.FixtureRequest
+    block: Block, tmp_path: Path, running: dict[str, Future[Ran | None]], request: pytest.FixtureRequest
 ) -> None:
-    server, *more = block.words
+    _, *more = block.words
     assert {*more} <= {"then Ctrl-C", "installed"}
-    if place_of(block) in running:
-        ran = await asyncio.wrap_future(running[place_of(block)])
+    if "installed" in more:
+        ran = await run_alone(block, tmp_path, request.getfixturevalue("project") / "site")
     else:
-        write_files(block.page, tmp_path)
-        site = request.getfixturevalue("project") / "site" if "installed" in more else None
-        if server == "pytest":
-            (tmp_path / "test_block.py").write_text(block.text, "utf-8")
-            await run_pytest(tmp_path / "test_block.py", site)
-            return
-        ran = await run_block(block, tmp_path, site)
+        ran = await asyncio.wrap_future(running[place_of(block)])
+    if ran is None:
+        return
     expected = expected_output(block)
     assert expected is not None
     assert rounded(ran.output, expected) == rounded(expected.text, expected), ran.told
