@@ -469,6 +469,15 @@ def test_every_plugin_has_its_options_documented() -> None:
     assert sorted({*headings} - {"Client", "Matches"}) == PLUGINS
 
 
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_readme_lists_the_options_of_its_plugin(plugin: str) -> None:
+    (cls,) = [each.cls for each in installed() if each.name == plugin]
+    assert cls is not None
+    listed = re.findall(r"^\| option \|.*\n(?:\|.*\n)+", PAGES[f"libws_plugins/{plugin}/README.md"], re.M)
+    told = [name for text in listed for table in tables(text) for name in names(table)]
+    assert told == [*options_of(cls)]
+
+
 def kinds(annotation: Any) -> str:
     """What an option takes, without what is in it: dict, and not dict[str, Secret]."""
     text, inner = described(annotation), ""
