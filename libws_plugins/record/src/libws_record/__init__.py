@@ -100,8 +100,8 @@ class Record:
     """Where to. `{time}`, `{pid}` and `{number}` in it become the time of the start (UTC), the process and a number
     that each client of the process has for itself."""
     redact: bool | Callable[..., Any] = True
-    """Take secrets out. False = write everything as it is, log-ins and all. A callable is given the data of each message
-    when that is done, str or bytes, and gives what to write in its place; it is called in a thread."""
+    """Take secrets out. False = write everything as it is, log-ins and all. A callable is given the data of each
+    message when that is done, str or bytes, and gives what to write in its place; it is called in a thread."""
     keys: list[str] = field(default_factory=list)
     """More names of JSON keys and headers whose values are secrets."""
     keep: list[str] = field(default_factory=list)
