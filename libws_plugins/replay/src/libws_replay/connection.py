@@ -251,8 +251,7 @@ class ReplayedConnection:
         if self._sent_close is not None:  # the server never answered the client's close
             if end is not None:
                 text = f"{self._talk.opened.url} ended the connection without answering our close"
-                error = ConnectionClosed(text, code=1006, initiator="local")
-                self._at(self._due(end.t), self._finish, error)
+                self._at(self._due(end.t), self._finish, ConnectionClosed(text, code=1006, initiator="local"))
             return
         if end is None or end.error is None:
             self._tell_played(None)
