@@ -272,9 +272,7 @@ class ReplayedConnection:
             return
         if self._expect == "match":
             if place >= len(self._letters):
-                self._fail(
-                    Mismatch(f"{self._talk.file}: {message!r} was sent, and there is none more in the recording")
-                )
+                self._fail(Mismatch(f"{self._talk.file}: {message!r} was sent, and the recording has no more"))
                 return
             letter = self._letters[place]
             found = difference(message, letter.message, self._vary)
