@@ -76,7 +76,7 @@ class Target:
         return arguments
 
     def _is_url(self) -> bool:
-        """It has "://" in it, or begins with a scheme, as replay:session.jsonl does, and is no file; HOST:PORT does not."""
+        """It has "://" in it, or begins with a scheme, such as replay:x.jsonl, and is no file; HOST:PORT has none."""
         return "://" in self.where or (_SCHEME.match(self.where) is not None and not Path(self.where).exists())
 
     def _profile(self) -> Profile:

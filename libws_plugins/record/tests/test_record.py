@@ -292,7 +292,10 @@ def test_an_attempt_that_fails_in_establish_has_a_connection_and_an_end(file: Pa
         class Welcome:
             @hookimpl
             async def establish(self, session: Session) -> None:
-                await session.recv("welcome")
+                try:
+                    await session.recv("welcome")
+                finally:  # it takes its time, in which all that the connection ran has ended
+                    await asyncio.sleep(1)
 
         dialer = MemoryDialer(greet("not now", then=lambda peer: peer.close(1013)), cut())
         client = client_with(Record(file=str(file)), Welcome(), dialer)
@@ -302,7 +305,8 @@ def test_an_attempt_that_fails_in_establish_has_a_connection_and_an_end(file: Pa
 
     talk()
     (end,) = of_type(file, "end")
-    assert (end["error"]["phase"], end["error"]["code"]) == ("establish", 1013)
+    assert (end["error"]["phase"], end["error"]["code"], end["t"]) == ("establish", 1013, 0)
+    assert of_type(file, "failed") == []
 
 
 # Never in the way

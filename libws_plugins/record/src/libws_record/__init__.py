@@ -80,11 +80,13 @@ class Over(NamedTuple):
 class Taped:
     """One connection as it is recorded."""
 
-    __slots__ = ("attempt", "began", "ended", "number")
+    __slots__ = ("attempt", "began", "ended", "gone", "number", "ready")
 
     def __init__(self, number: int, attempt: int, began: float) -> None:
         self.number, self.attempt, self.began = number, attempt, began
-        self.ended = False
+        self.ready = self.ended = False
+        self.gone: float | None = None
+        """When it ended, while it is not yet known why."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -154,14 +156,18 @@ class Record:
     def incoming(self, session: Session) -> Stage:
         """Give a stage that records what arrives."""
         taped = self._taped(session)
-        # The core tells nobody how some connections end, such as the old one of a move; what they run ends with them.
-        session.spawn(_for_ever()).add_done_callback(lambda _: self._over(taped, None))
+        session.spawn(_for_ever()).add_done_callback(lambda _: self._gone(taped))
         return self._stage(taped, "in")
 
     @hookimpl(trylast=True)
     def outgoing(self, session: Session) -> Outgoing:
         """Give a function that records what is written."""
         return self._stage(self._taped(session), "out")
+
+    @hookimpl
+    def keep_alive(self, session: Session) -> None:
+        """Note that a connection is READY; watches nothing."""
+        self._taped(session).ready = True
 
     @hookimpl(tryfirst=True)
     def adapt_error(self, error: LibwsError, request: Request) -> None:
@@ -186,7 +192,7 @@ class Record:
                 self._over(taped, event.error)
         elif isinstance(event, Closed) and self._writer is not None:
             for taped in [*self._open.values()]:
-                self._over(taped, event.error)
+                self._over(taped, None)
             self._writer.end(Note(note="closed", at=round(self._now() - self._began, 6)))
 
     def _now(self) -> float:
@@ -256,13 +262,24 @@ class Record:
 
         return record
 
+    def _gone(self, taped: Taped) -> None:
+        """What a connection runs has ended, and so has it.
+
+        Of one that was READY all is known by now, or never will be: the core tells nobody how the old one of a move
+        ends. Why one failed that was never READY its attempt is about to tell.
+        """
+        taped.gone = self._now()
+        if taped.ready:
+            self._over(taped, None)
+
     def _over(self, taped: Taped, error: LibwsError | None) -> None:
         if taped.ended:
             return
         taped.ended = True
+        gone = self._now() if taped.gone is None else taped.gone
         self._open.pop(taped.attempt, None)
         kept = None if error is None else _kept(error)
-        self._started().put(Over(taped.number, round(self._now() - taped.began, 6), kept))
+        self._started().put(Over(taped.number, round(gone - taped.began, 6), kept))
 
 
 class Tape:
