@@ -312,6 +312,20 @@ def test_an_attempt_that_fails_in_establish_has_a_connection_and_an_end(file: Pa
 # Never in the way
 
 
+def test_much_in_one_turn_is_all_there_in_order(file: Path) -> None:
+    @virtual
+    async def talk() -> None:
+        async with MemoryDialer() as dialer, client_with(Record(file=str(file)), dialer) as client:
+            peer = await dialer.accept()
+            for number in range(50):
+                peer.send(f"{number} " + "x" * 20_000)
+            for _ in range(50):
+                await client.recv()
+
+    talk()
+    assert [data.split()[0] for _, kind, data in said(file) if kind == "text"] == [str(n) for n in range(50)]
+
+
 def test_the_file_belongs_to_its_user_alone(file: Path) -> None:
     timed(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -383,20 +397,35 @@ def test_a_file_that_is_no_recording_is_left_alone(file: Path, mode: Any, caplog
 
 
 def test_two_clients_do_not_mix_their_lines_in_one_file(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    @virtual
-    async def both() -> None:
-        dialer = MemoryDialer()
-        first, second = (client_with(Record(file=str(file)), dialer) for _ in range(2))
-        async with dialer, first, second:
-            (await dialer.accept()).send("first")
-            await first.recv()
-            (await dialer.accept()).send("second")
-            assert (await second.recv()).data == "second"
+    timed(file)
+    before = file.read_bytes()
+    with file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # as the thread of another client does while that lives
+        timed(file)
+    assert file.read_bytes() == before
+    told = "another client records to it; give each its own, such as 'x-{number}.jsonl'; nothing is recorded"
+    assert [record.getMessage() for record in caplog.records if record.name == "libws.record"] == [f"{file}: {told}"]
+    timed(file)
+    assert len(of_type(file, "run")) == 2
 
-    both()
-    texts = [data for _, kind, data in said(file) if kind == "text"]
-    assert texts in (["first"], ["second"])  # whichever thread was first
-    assert "another client records to it; give each its own, such as 'x-{number}.jsonl'" in caplog.text
+
+def test_a_client_keeps_its_file_to_itself_while_it_lives(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real = threading.Event(), Writer._open
+
+    def open_and_tell(self: Writer) -> None:
+        real(self)
+        opened.set()
+
+    monkeypatch.setattr(Writer, "_open", open_and_tell)
+
+    @virtual
+    async def talk() -> None:
+        async with MemoryDialer() as dialer, client_with(Record(file=str(file)), dialer):
+            assert await asyncio.to_thread(opened.wait, 20)
+            with file.open("rb") as other, pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    talk()
 
 
 def test_places_in_the_name_are_filled(tmp_path: Path) -> None:
