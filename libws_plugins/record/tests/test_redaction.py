@@ -228,6 +228,9 @@ def test_known_secrets_are_found_wherever_they_stand() -> None:
     encoded = base64.b64encode("me:hunter2-ä".encode()).decode()
     assert "***" in redactor.text(encoded)
     assert redactor.text(quote("hunter2-ä")) == "***"
+    assert redactor.text(json.dumps("hunter2-ä")) == '"***"'
+    redactor.learn([("a/b/c/d", True)])
+    assert redactor.text(r'"a\/b\/c\/d"') == '"***"'
     assert redactor.text(json.dumps("hunter2-ä", ensure_ascii=False)) == '"***"'
 
 
@@ -258,6 +261,11 @@ def test_names_patterns_and_a_function_of_ones_own() -> None:
     assert redactor.headers([("Account", "me"), ("Sec-WebSocket-Key", "dGhl")]) == (
         ("Account", "***"),
         ("Sec-WebSocket-Key", "dGhl"),
+    )
+    assert redactor.request_headers([("User-Agent", "me"), ("X-My-Own", "a"), ("Page-Token", "b")]) == (
+        ("User-Agent", "me"),
+        ("X-My-Own", "***"),
+        ("Page-Token", "b"),
     )
     assert Redactor(more=lambda data: data[:1]).clean("abc") == "a"
 

@@ -350,7 +350,7 @@ class _Translator:
             "wall": tried.wall,
             "dialing": tried.dialing,
             "url": redactor.url(request.url),
-            "headers": redactor.headers(request.headers.pairs),
+            "headers": redactor.request_headers(request.headers.pairs),
             "subprotocols": tuple(map(redactor.text, request.subprotocols)),
         }
         if tried.error is not None:

@@ -8,6 +8,7 @@ time in proportion to the text, whatever a server sends.
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from collections import deque
@@ -43,6 +44,13 @@ _ENDINGS = (
 )
 # ... and what it is then as a whole.
 _WHOLE = frozenset(["sign", "sig", "pass", "pin", "otp"])
+_HARMLESS = frozenset(
+    [
+        *("user-agent", "origin", "host", "accept", "accept-language", "accept-encoding", "cache-control", "pragma"),
+        *("sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version"),
+    ]
+)
+"""Headers of a request that hold no secret; any other may, whatever its name is."""
 # No secret that is known by a name or a form stands in a text without one of these.
 _HINTS = (
     *("token", "pass", "pwd", "secret", "sig", "credential", "key", "jwt", "cookie", "auth", "bearer", "basic"),
@@ -145,6 +153,13 @@ class Redactor:
             text = pattern.sub(_without_groups, text)
         return text
 
+    def request_headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Headers that were sent; of those whose meaning is not known only the name is left."""
+        return tuple((name, value if self._is_harmless(name) else MARK) for name, value in self.headers(headers))
+
+    def _is_harmless(self, name: str) -> bool:
+        return name.lower() in _HARMLESS or _plain(name) in self._keep
+
     def headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Headers with the values of credentials taken out."""
         return tuple(
@@ -237,6 +252,9 @@ class Everything(Redactor):
     def headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple(headers)
 
+    def request_headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return tuple(headers)
+
     def url(self, url: str) -> str:
         return url
 
@@ -310,13 +328,14 @@ def _looks_random(text: str) -> bool:
 
 def _forms(secret: str) -> Iterator[str]:
     """How a secret may be written: as it is, in JSON, in a URL, and within base64 that begins anywhere before it."""
-    yield secret
-    yield msgspec.json.encode(secret.encode("utf-8", "replace").decode()).decode()[1:-1]
-    yield quote(secret.encode("utf-8", "replace"), safe="")
     data = secret.encode("utf-8", "replace")
-    for shift in range(
-        3
-    ):  # base64 writes three bytes in four characters: only whole sixes of bits are the secret's own
+    yield secret
+    for quoted in (json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+        yield quoted[1:-1]
+        yield quoted[1:-1].replace("/", "\\/")  # as PHP writes it
+    yield quote(data, safe="")
+    # Three bytes are four characters. Those that the secret alone decides are the same wherever it begins.
+    for shift in range(3):
         first, last = -(-shift * 8 // 6), (shift + len(data)) * 8 // 6
         inner = base64.b64encode(bytes(shift) + data)[first:last].decode()
         if len(inner) >= 8:
