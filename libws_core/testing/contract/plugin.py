@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from types import EllipsisType
@@ -230,7 +231,7 @@ class PluginContract:
                 f"{name!r} takes {shown}, which it should refuse",
                 "narrow the annotation (Annotated[..., msgspec.Meta(...)]), or raise ValueError in __post_init__",
             )
-        if repr(name) not in told or option not in told.replace(repr(name), ""):
+        if repr(name) not in told or not re.search(rf"\b{re.escape(option)}\b", told.replace(repr(name), "")):
             broken(
                 f"{name!r} refuses {shown} without naming the option: {told}",
                 f'raise ValueError("option {option!r}: ...")',
