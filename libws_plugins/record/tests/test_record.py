@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -597,15 +596,3 @@ def test_options_that_cannot_work_are_told_before_anything_is_dialed(options: di
     with pytest.raises(OptionError) as caught:
         Client("ws://test", plugins=["record"], options={"record": options})
     assert text in str(caught.value)
-
-
-def test_the_readme_tells_every_option_and_its_example_runs(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for option in fields(Record):
-        assert not option.init or f"| `{option.name}` |" in readme
-    code = readme.split("```python\n")[1].split("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == readme.split("```text\n")[1].split("```")[0]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -766,24 +762,3 @@ def test_each_client_begins_at_the_beginning(tape: Tape) -> None:
 def test_run_zero_is_no_run() -> None:
     with pytest.raises(OptionError, match="option 'run': runs are counted from 1"):
         Client("replay:x", plugins=["-standard", "replay"], options={"replay": {"run": 0}})
-
-
-def test_the_readme_tells_every_option_and_its_examples_run(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for option in fields(Replay):
-        assert not option.init or f"| `{option.name}` |" in readme
-    for block in readme.split("```")[1::2]:
-        language, _, text = block.partition("\n")
-        if language == "json":
-            (tmp_path / "greedy.jsonl").write_text(text, "utf-8")
-        elif language == "python":
-            (tmp_path / "test_greedy.py").write_text(text, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", "."],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
