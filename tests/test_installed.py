@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.install
+pytestmark = [pytest.mark.install, pytest.mark.xdist_group("installed")]
 
 ROOT = Path(__file__).parents[1]
 HEAD = """

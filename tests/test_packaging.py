@@ -28,6 +28,12 @@ ROOT = Path(__file__).parent.parent
 PLUGINS = sorted(path.parent for path in (ROOT / "libws_plugins").glob("*/pyproject.toml"))
 FOLDERS = [ROOT, *PLUGINS]
 
+
+def builds(test: Any) -> Any:
+    """Marks a test of what is built: slow, and for one worker, so that all is built once."""
+    return pytest.mark.install(pytest.mark.xdist_group("built")(test))
+
+
 each_plugin = pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name if path != ROOT else "core")
 
@@ -198,7 +204,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, zipfile.ZipFil
     return built
 
 
-@pytest.mark.install
+@builds
 @each_folder
 def test_a_wheel_holds_its_package_and_no_more(folder: Path, wheels: dict[str, zipfile.ZipFile]) -> None:
     said = project(folder)
@@ -213,7 +219,7 @@ def test_a_wheel_holds_its_package_and_no_more(folder: Path, wheels: dict[str, z
     assert not [name for name in held if "test_" in name or "conftest" in name]
 
 
-@pytest.mark.install
+@builds
 @each_folder
 def test_a_wheel_tells_who_it_is(folder: Path, wheels: dict[str, zipfile.ZipFile]) -> None:
     said = project(folder)
