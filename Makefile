@@ -48,8 +48,8 @@ chaos: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench
-	$(BIN)/python -m pytest -q -m "not install" $(RULES)
+	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench tools
+	$(BIN)/python -m pytest -q -n 4 -m "not install" $(RULES)
 
 # Each wheel is built from its source distribution, so that both are known to be whole.
 wheels: $(READY)
