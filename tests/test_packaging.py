@@ -216,7 +216,7 @@ for folder, target in zip(sys.argv[1::2], map(Path, sys.argv[2::2])):
     build_wheel(str(target / "wheel"))
     sdist = build_sdist(str(target / "sdist"))
     with tarfile.open(target / "sdist" / sdist) as archive:
-        archive.extractall(target / "unpacked", filter="data")
+        archive.extractall(target / "unpacked")
     os.chdir(target / "unpacked" / sdist.removesuffix(".tar.gz"))
     build_wheel(str(target / "again"))
 """
