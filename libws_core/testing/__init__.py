@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .clock import run as run
     from .clock import seeded as seeded
     from .clock import virtual as virtual
+    from .contract.dialer import DialerContract as DialerContract
     from .faults import Fault as Fault
     from .faults import Faults as Faults
     from .feed import Feed as Feed
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clock": ["START", "Deadlock", "VirtualLoop", "run", "seeded", "virtual"],
+    "contract.dialer": ["DialerContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],
