@@ -1,1 +1,1 @@
-"""Contracts: classes of tests to inherit, one for each kind of plugin. Handed out by `libws_core.testing`."""
+"""What plugins of each kind promise, as classes of tests to inherit."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from ...types import Kind, Message
 from .dialing import DialedPlugin
 from .real_loop import on_real_loop, turns, until, within
 from .receiver import Receiver, same
+from .verdict import leave_out
 
 MUCH = 64 * 2**20
 """Bytes that no pair of loopback sockets holds."""
@@ -159,7 +158,7 @@ class FlowsAsPromised(DialedPlugin):
     def offered(self, connection: Any, member: str) -> None:
         """Skip a test of a member that this dialer does not add."""
         if not hasattr(connection, member):
-            pytest.skip(f"connections of {self.plugin.__name__} have no {member}, as they need not")
+            leave_out(f"connections of {self.plugin.__name__} have no {member}, as they need not")
 
     @on_real_loop
     async def test_received_is_when_bytes_last_arrived(self) -> None:

@@ -9,15 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Protocol
 
-import pytest
-
 from ...client import Client
 from ...errors import LibwsError
 from ...types import Kind, Message, Request
 from ..script import Step, cut, hang
 from ..server import Server
+from . import subject
+from .plugin import PluginContract
 from .real_loop import PATIENCE, within
 from .receiver import Receiver
+from .verdict import leave_out
 
 __all__ = ["DialedPlugin", "Service", "ServicePeer"]
 
@@ -61,13 +62,8 @@ class Service(Protocol):
         """The peer of the next connection, a `ServicePeer`."""
 
 
-class DialedPlugin:
+class DialedPlugin(PluginContract):
     """A dialer under test: how it is made, served, dialed and used."""
-
-    plugin: Any
-    """The class under test."""
-    options: ClassVar[Any] = {}
-    """Options that make a valid one."""
 
     schemes: Sequence[str] = ("ws", "wss")
     """The URL schemes that the dialer answers."""
@@ -105,12 +101,15 @@ class DialedPlugin:
 
     def make(self, **options: Any) -> Any:
         """A dialer with these options over the class's."""
-        return self.plugin(**{**self.options, **options})
+        try:
+            return subject.make(self, options)
+        except subject.Unmade as unmade:
+            leave_out(f"it cannot be made: {unmade}")
 
     def needs(self, trouble: str) -> None:
         """Skip a test if this cannot happen to a dial."""
         if trouble not in self.troubles:
-            pytest.skip(f"a dial of {self.plugin.__name__} does not meet {trouble!r}")
+            leave_out(f"a dial of {self.plugin.__name__} does not meet {trouble!r}, says `troubles`")
 
     async def dial(self, url: str, dialer: Any = None, **request: Any) -> Any:
         """What a dialer answers for a URL."""
@@ -159,7 +158,7 @@ class DialedPlugin:
             finally:
                 connection.abort()
 
-    def client(self, url: str, **options: Any) -> Client:
+    def client_of(self, url: str, **options: Any) -> Client:
         """A client of nothing but this dialer."""
         return Client(url, plugins=["-standard", self.make()], **{"proxy": None, **options})
 
