@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .contract.provider import ProviderContract as ProviderContract
     from .contract.reconnect import ReconnectContract as ReconnectContract
     from .contract.stages import StageContract as StageContract
+    from .contract.web_socket import WebSocketDialerContract as WebSocketDialerContract
     from .faults import Fault as Fault
     from .faults import Faults as Faults
     from .feed import Feed as Feed
@@ -68,6 +69,7 @@ _HOMES = {
     "contract.provider": ["ProviderContract"],
     "contract.reconnect": ["ReconnectContract"],
     "contract.stages": ["StageContract"],
+    "contract.web_socket": ["WebSocketDialerContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],

@@ -14,6 +14,7 @@ from .receiver import Receiver, same
 from .verdict import leave_out
 
 PIECE = 64 * 1024
+"""Bytes of one message among much."""
 
 
 class EndsAsPromised(DialedPlugin):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from libws_core.testing import DialerContract
+from libws_core.testing import WebSocketDialerContract
 from libws_websockets import Websockets
 
 
-class TestWebsockets(DialerContract):
+class TestWebsockets(WebSocketDialerContract):
     plugin = Websockets
+    compression = True
 
 
 class TestWebsocketsOnUvloop(TestWebsockets):
