@@ -122,7 +122,10 @@ class Laboratory:
         line._take = taken
 
     async def say(self, message: Message) -> bool:
-        """Let the server say something. False = that ended the connection; then another is READY, or the client over."""
+        """Let the server say something.
+
+        False = that ended the connection. Then another one is READY, or the client has ended.
+        """
         readies = self._readies
         lost = self._losses
         self.peer._put(message)

@@ -46,6 +46,12 @@ class ProviderContract(PluginContract):
         """Close codes, or ranges such as "4000-4009", with their verdict: "retry", "refresh" or "fatal"."""
         return {}
 
+    def test_a_client_is_assembled_from_its_options(self) -> None:
+        """A client can be made with it and with what it uses."""
+        if any(name not in Shelf().entries for name in self._uses()):
+            leave_out("it uses what is not installed, see test_the_plugins_that_it_uses_are_installed")
+        super().test_a_client_is_assembled_from_its_options()
+
     def test_the_plugins_that_it_uses_are_installed(self) -> None:
         """What `uses` names can be loaded, with these options."""
         shelf = Shelf()
