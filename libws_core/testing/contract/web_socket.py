@@ -190,8 +190,10 @@ class WebSocketDialerContract(OpensAsPromised, LimitsAsPromised):
         async with BareServer(script) as server:
             receiver = Receiver(await self.dial(server.url), self.patience).start()
             receiver.connection.close(code, reason)
-            await receiver.end()
+            error = await receiver.end()
             await server.settle(self.patience)
+        told = (error.code, error.initiator)
+        assert told == (code, "local"), f"the end tells {told}, expected {(code, 'local')}"
         got = [(each.first, each.payload) for each in frames]
         assert got == [(0x88, payload)], f"the client wrote {got}, expected {[(0x88, payload)]}"
 
