@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from types import EllipsisType
@@ -11,7 +12,8 @@ from ...binding import Flaw
 from ...errors import ConfigurationError
 from ...options import document, options_of
 from ...plugins import Shelf, name_by_rule
-from . import credentials, hiding, imports, ride, sharing, steps, subject
+from ...types import Message
+from . import credentials, hiding, imports, oddities, ride, sharing, steps, subject
 from .verdict import broken, leave_out
 
 if TYPE_CHECKING:
@@ -72,6 +74,14 @@ class PluginContract:
     def url(self) -> str:
         """What is dialed."""
         return "ws://test/"
+
+    @property
+    def says(self) -> Sequence[Message]:
+        """Messages that a server may say when READY, each another one: numbered ones, and odd ones.
+
+        To be narrowed where the protocol admits no others.
+        """
+        return [*oddities.numbered(), *oddities.odd()]
 
     async def server(self, peer: Peer) -> None:
         """What a good server does on each connection: a step of a script. So it is, it reads and says nothing."""
@@ -230,7 +240,7 @@ class PluginContract:
                 f"{name!r} takes {shown}, which it should refuse",
                 "narrow the annotation (Annotated[..., msgspec.Meta(...)]), or raise ValueError in __post_init__",
             )
-        if repr(name) not in told or option not in told.replace(repr(name), ""):
+        if repr(name) not in told or not re.search(rf"\b{re.escape(option)}\b", told.replace(repr(name), "")):
             broken(
                 f"{name!r} refuses {shown} without naming the option: {told}",
                 f'raise ValueError("option {option!r}: ...")',

@@ -15,7 +15,7 @@ from ...verdicts import Verdict, verdict_table
 from ..clock import VirtualLoop
 from ..memory import MemoryDialer, MemoryPeer
 from ..peer import Bell, Unexpected
-from . import imports, oddities, subject
+from . import imports, subject
 from .hearing import hear
 from .plugin import PluginContract
 from .stages import check_connections_apart
@@ -25,6 +25,8 @@ __all__ = ["ProviderContract"]
 
 PATIENCE = 86_400.0
 """Virtual seconds in which a client has come back, or has ended."""
+MESSAGES = 40
+"""Messages of which each connection of a move says all."""
 CHECKLIST = ("auth", "heartbeat", "limits", "lifetime", "close codes", "resume", "tested")
 """What the README of a provider tells: what its users must know, and against what and when it was tested."""
 UNSENT = (1004, 1005, 1006, 1015)
@@ -100,26 +102,21 @@ class ProviderContract(PluginContract):
 
     def test_its_connections_do_not_mix_their_state(self) -> None:
         """In a move two connections live at once: what one has said changes nothing for the other."""
-        check_connections_apart(self, oddities.numbered())
+        check_connections_apart(self, self.says[:MESSAGES])
 
     def test_its_readme_has_the_checklist(self) -> None:
         """Its users read what it does about log-in, heartbeat, limits and the rest, and when that was tested."""
         entry = self._entry()
-        text = str(entry.point.dist.metadata.get("Description") or entry.point.dist.metadata.get_payload() or "")
+        metadata = entry.point.dist.metadata
+        text = str(metadata.get("Description") or metadata.get_payload() or "")
         if not text.strip():
             leave_out(f"{entry} has no long description")
-        missing = [word for word in CHECKLIST if not re.search(rf"(?im)^\W*{word.replace(' ', '[ -]')}", text)]
+        missing = [word for word in CHECKLIST if not re.search(_begins_with(word), text)]
         if missing:
-            broken(f"the README of {entry} says nothing of {', '.join(missing)}", "add a heading for each")
+            broken(f"the README of {entry} says nothing of {', '.join(missing)}", "add a heading or a point for each")
 
     def _uses(self) -> Mapping[str, Mapping[str, Any]]:
-        try:
-            plugin = subject.make(self)
-        except subject.Unmade as unmade:
-            leave_out(f"it cannot be made: {unmade}")
-        uses = getattr(plugin, "uses", {})
-        found: Mapping[str, Mapping[str, Any]] = uses() if callable(uses) else uses
-        return found
+        return subject.uses_of(self)
 
     def _entry(self) -> Entry:
         entries = Shelf().entries.get(subject.name_of(self), []) if self.name is not None else []
@@ -174,6 +171,11 @@ class ProviderContract(PluginContract):
         if state == "never READY":
             leave_out("it does not get READY, see test_it_gets_ready_again_after_each_loss")
         return came, state
+
+
+def _begins_with(word: str) -> str:
+    """A heading, a point of a list or a row that begins with a word, also behind a box that may be ticked."""
+    return rf"(?im)^\W*(?:x\]\W*)?{word.replace(' ', '[ -]')}"
 
 
 def _end(peer: MemoryPeer, code: int) -> None:
