@@ -1,0 +1,25 @@
+"""What every dialer promises, kept by this one, on each loop."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+
+from libws_core.testing import WebSocketDialerContract
+from libws_websockets import Websockets
+
+
+class TestWebsockets(WebSocketDialerContract):
+    plugin = Websockets
+    compression = True
+
+
+@pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is missing; try: pip install uvloop")
+class TestWebsocketsOnUvloop(TestWebsockets):
+    @staticmethod
+    def loop_factory() -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
+        return loop
