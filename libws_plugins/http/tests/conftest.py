@@ -26,10 +26,9 @@ class RestServer:
     def __init__(self) -> None:
         self.answers: list[Any] = [{}]
         self.asked: list[Asked] = []
-        self.open = 0
-        """Connections that have not ended."""
-        self.closed = asyncio.Event()
-        """Set when the last of them has ended."""
+        self._open = 0
+        self._closed = asyncio.Event()
+        self._closed.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -45,12 +44,17 @@ class RestServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def wait_closed(self) -> None:
+        """Wait until no connection is open any more."""
+        async with asyncio.timeout(10):
+            await self._closed.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.open += 1
-        self.closed.clear()
+        self._open += 1
+        self._closed.clear()
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             line, *rest = head.strip().split("\r\n")
@@ -68,9 +72,9 @@ class RestServer:
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
-            self.open -= 1
-            if self.open == 0:
-                self.closed.set()
+            self._open -= 1
+            if self._open == 0:
+                self._closed.set()
 
 
 def response(value: Any = None, status: str = "200 OK", **headers: str) -> bytes:

@@ -315,7 +315,7 @@ async def test_an_answer_without_an_end_is_cut_at_the_limit(rest: Any) -> None:
 
     rest.answers = [for_ever]
     assert "has more than 1048576 bytes" in str(await failure(rest))
-    await rest.closed.wait()
+    await rest.wait_closed()
 
 
 @pytest.mark.parametrize("bound", ["timeout", "open_timeout"])
@@ -328,7 +328,7 @@ async def test_a_server_that_says_nothing_is_given_up(rest: Any, bound: str) -> 
     error = await failure(rest, **options)
     assert isinstance(error, ConnectTimeout)
     assert error.phase == "resolve"
-    await rest.closed.wait()
+    await rest.wait_closed()
 
 
 async def test_cancelled_while_it_asks_nothing_is_left(rest: Any) -> None:
@@ -342,11 +342,11 @@ async def test_cancelled_while_it_asks_nothing_is_left(rest: Any) -> None:
     async with leaks():
         client = client_with(Http(url=rest.url, paths=PATHS), MemoryDialer())
         opening = asyncio.create_task(client.open())
-        await asked.wait()
+        await asyncio.wait_for(asked.wait(), 10)
         opening.cancel()
         await asyncio.wait([opening])
         await client.close()
-        await rest.closed.wait()
+        await rest.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ async def test_httpx_logs_nothing_of_this_and_everything_of_others(rest: Any, ca
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
         under_way.set()
-        await go_on.wait()
+        await asyncio.wait_for(go_on.wait(), 10)
         return TICKET
 
     rest.answers = [slow, TICKET]
@@ -470,7 +470,7 @@ async def test_httpx_logs_nothing_of_this_and_everything_of_others(rest: Any, ca
         client = client_with(Http(url=rest.url, headers={"X-Key": "hidden-key"}, paths=PATHS), dialer)
         client.on(Event, events.append)
         opening = asyncio.create_task(client.open())
-        await under_way.wait()
+        await asyncio.wait_for(under_way.wait(), 10)
         caplog.clear()
         async with httpx.AsyncClient(trust_env=False) as other:
             await other.get(f"http://localhost:{rest.port}/others")
