@@ -451,6 +451,15 @@ async def test_the_application_may_give_its_own_client_which_is_closed_then(rest
         assert made[0].is_closed
 
 
+async def test_a_url_that_holds_a_secret_may_be_one(rest: Any) -> None:
+    rest.answers = [TICKET]
+    async with MemoryDialer() as dialer:
+        options = {"http": {"url": Secret(rest.url), "paths": PATHS}}
+        async with Client("ws://own/", plugins=["-websockets", "http", dialer], options=options, proxy=None) as client:
+            assert len(rest.asked) == 1
+            assert "hidden-in-the-query" not in str(client.explain())
+
+
 # Logs
 
 

@@ -63,8 +63,8 @@ class Http:
     The request goes through the client's own proxy and has its TLS context. A failed request is a failed attempt.
     """
 
-    url: str = field(repr=False)
-    """What is asked: a URL of http or https."""
+    url: str | Secret = field(repr=False)
+    """What is asked: a URL of http or https. One that holds a secret is to be given as a Secret."""
     method: Literal["GET", "POST", "PUT"] = "POST"
     """How."""
     headers: dict[str, Secret] | Callable[..., Any] | None = None
@@ -98,6 +98,7 @@ class Http:
     """Gives the httpx.AsyncClient that asks, closed afterwards; it may take the libws request. None = one with the TLS
     context and proxy of that request, which follows no redirects."""
 
+    _url: str = field(default="", init=False, repr=False)
     _find: dict[str, Callable[[Message], Any]] = field(default_factory=dict, init=False, repr=False)
     _expect: Matcher | None = field(default=None, init=False, repr=False)
     _reject: Matcher | None = field(default=None, init=False, repr=False)
@@ -105,8 +106,9 @@ class Http:
     _tls: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        problem = url_problem(self.url)
-        if problem is None and (urlsplit(self.url).scheme not in SCHEMES or not urlsplit(self.url).hostname):
+        self._url = self.url.reveal() if isinstance(self.url, Secret) else self.url
+        problem = url_problem(self._url)
+        if problem is None and (urlsplit(self._url).scheme not in SCHEMES or not urlsplit(self._url).hostname):
             problem = "expected http://HOST[:PORT]/PATH or https://..."
         if problem:
             raise ValueError(f"option 'url': {problem}")
@@ -161,7 +163,7 @@ class Http:
             headers["User-Agent"] = request.headers["User-Agent"]
         try:
             question = Question(
-                self.method, self.url, Headers(headers), body.encode() if isinstance(body, str) else body
+                self.method, self._url, Headers(headers), body.encode() if isinstance(body, str) else body
             )
         except ValueError as error:  # its text names the header, not the value
             raise AuthenticationError(str(error), verdict=Verdict.FATAL) from None
@@ -192,7 +194,7 @@ class Http:
 
     def _read(self, answer: Answer, begin: float) -> Ticket:
         """What the answer says; its texts are told to nobody."""
-        name, message = public_url(self.url), Message.binary(answer.body)
+        name, message = public_url(self._url), Message.binary(answer.body)
         try:
             message.json  # noqa: B018 - it raises, or what it gives is kept
         except ValueError:
@@ -226,13 +228,13 @@ class Http:
 
     def _address(self, found: Any) -> str:
         """The URL that the answer tells, as one of WebSocket."""
-        name = public_url(self.url)
+        name = public_url(self._url)
         url = found.reveal() if isinstance(found, Secret) else found
         problem = url_problem(url)
         if problem is None:
             scheme, colon, rest = url.partition(":")
             url = SCHEMES.get(scheme.lower(), scheme) + colon + rest
-            if url_problem(url) is None and urlsplit(url).scheme == "ws" and self.url.lower().startswith("https:"):
+            if url_problem(url) is None and urlsplit(url).scheme == "ws" and self._url.lower().startswith("https:"):
                 problem = "it is not encrypted, as the request for it was"
             problem = problem or url_problem(url)
         if problem:
