@@ -118,7 +118,9 @@ class DeskServer:
                 peer.close(4100, "what is that?")
 
     def _tell(self, peer: Peer, kept: Kept) -> None:
-        """Send what is new to a session."""
+        """Send what is new to a session, unless its connection is gone: then it waits for the next one."""
+        if peer.gone:
+            return
         for price in self.prices[kept.told :]:
             if price["topic"] in kept.topics:
                 peer.send(price)

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
-from line_server import LineServer
-
 from acme_ndjson import Ndjson
 from acme_ndjson.lines import BadLine, read, write
+from line_server import LineServer
+
 from libws_core import (
     Client,
     ConnectError,
@@ -141,7 +141,7 @@ async def test_half_a_line_at_the_end_is_nothing() -> None:
         (b":what\n", 1002),
         (b":ping xyz\n", 1002),
         (b":close\n", 1002),
-        (b":close 12 \"\"\n", 1002),
+        (b':close 12 ""\n', 1002),
         (b":close 1000 {}\n", 1002),
     ],
 )
@@ -206,7 +206,7 @@ async def test_a_client_that_is_not_ready_says_so() -> None:
         Message.ping(b"\x00\xff\n"),
         Message.pong(b"x"),
         Message.close(1000, ""),
-        Message.close(4999, "a\nb \"c\" \u2028"),
+        Message.close(4999, 'a\nb "c" \u2028'),
         Message.close(1005),
     ],
 )

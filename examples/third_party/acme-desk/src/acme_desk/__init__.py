@@ -7,7 +7,7 @@ import hmac
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from libws_core import (
@@ -52,6 +52,10 @@ REFUSALS: Mapping[str, tuple[str, Verdict]] = {
 what we have sent."""
 
 
+KEY = "desk.key"
+"""Where the key of an attempt stands in `Request.extra`, as a Secret."""
+
+
 class Talk:
     """What one connection has been told."""
 
@@ -69,7 +73,7 @@ class Desk:
     """The account's number."""
     key: Secret | Callable[..., Any]
     """The account's key, which never leaves this process: it signs the server's challenge. Or a function, plain or
-    async, that gives it; it is asked on each attempt, with the session."""
+    async, that gives it; it is asked on each attempt, with the request."""
     topics: list[str] = field(default_factory=list)
     """Topics to begin with, such as "BTC-EUR". `client.plugin("subscriptions")` adds and removes others."""
 
@@ -112,13 +116,19 @@ class Desk:
         }
 
     @hookimpl
+    async def authenticate(self, request: Request) -> Request:
+        """Have the key ready before the connection is made: the desk waits for an answer to its challenge for 5 s."""
+        key = self.key if isinstance(self.key, Secret) else await self._ask(self.key, request)
+        return replace(request, extra={**request.extra, KEY: key})
+
+    @hookimpl
     async def establish(self, session: Session) -> None:
         """Answer the challenge, wait for the welcome."""
         challenge = await session.recv({"type": "challenge", "nonce": "$nonce"})
         nonce = challenge.json["nonce"]
         if not isinstance(nonce, str) or len(nonce) < NONCE:
             raise ProtocolError("the server's challenge is too short to prove anything", code=4100)
-        login = {"type": "login", "account": self.account, "proof": await self._proof(nonce, session)}
+        login = {"type": "login", "account": self.account, "proof": self._proof(nonce, session.request.extra[KEY])}
         if self.session_id is not None:
             login["session"] = self.session_id
         await session.send(text(login))
@@ -138,18 +148,14 @@ class Desk:
             self.session_id = None
         return error.but(retry_after=CALM) if error.code == LOCKED_OUT else None
 
-    async def _proof(self, nonce: str, session: Session) -> str:
+    def _proof(self, nonce: str, key: Secret) -> str:
         """The answer to a challenge: HMAC-SHA256 of nonce and account, in hexadecimal."""
-        key = self.key
-        if not isinstance(key, Secret):
-            key = await self._ask(key, session)
-        signed = hmac.new(key.reveal().encode(), f"{nonce}:{self.account}".encode(), hashlib.sha256)
-        return signed.hexdigest()
+        return hmac.new(key.reveal().encode(), f"{nonce}:{self.account}".encode(), hashlib.sha256).hexdigest()
 
-    async def _ask(self, function: Callable[..., Any], session: Session) -> Secret:
+    async def _ask(self, function: Callable[..., Any], request: Request) -> Secret:
         """The key that a user's function gives. What it raises may quote it, so only its kind is told."""
         try:
-            given = function(session)
+            given = function(request)
             if inspect.isawaitable(given):
                 given = await given
         except LibwsError:

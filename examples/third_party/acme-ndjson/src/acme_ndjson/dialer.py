@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from libws_core import Connection, ConnectError, NameResolutionError, Request, hookimpl
+from libws_core import ConnectError, Connection, NameResolutionError, Request, hookimpl
 
 from .connection import NdjsonConnection
 

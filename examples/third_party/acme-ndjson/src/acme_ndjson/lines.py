@@ -1,9 +1,9 @@
 """The lines of the protocol: a message, or the transport's own word, which begins with a colon as no JSON does.
 
-    {"any": "JSON text"}
-    :ping 00ff            the payload in hexadecimal
-    :pong 00ff
-    :close 1000 "bye"     a code as RFC 6455 section 7.4 has them, and a reason as a JSON string
+{"any": "JSON text"}
+:ping 00ff            the payload in hexadecimal
+:pong 00ff
+:close 1000 "bye"     a code as RFC 6455 section 7.4 has them, and a reason as a JSON string
 """
 
 from __future__ import annotations
