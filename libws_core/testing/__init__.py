@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from .clock import seeded as seeded
     from .clock import virtual as virtual
     from .contract.auth import AuthContract as AuthContract
+    from .contract.dialer import DialerContract as DialerContract
     from .contract.keep_alive import KeepAliveContract as KeepAliveContract
     from .contract.plugin import PluginContract as PluginContract
     from .contract.provider import ProviderContract as ProviderContract
     from .contract.reconnect import ReconnectContract as ReconnectContract
     from .contract.stages import StageContract as StageContract
+    from .contract.web_socket import WebSocketDialerContract as WebSocketDialerContract
     from .faults import Fault as Fault
     from .faults import Faults as Faults
     from .feed import Feed as Feed
@@ -61,11 +63,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "clock": ["START", "Deadlock", "VirtualLoop", "run", "seeded", "virtual"],
     "contract.auth": ["AuthContract"],
+    "contract.dialer": ["DialerContract"],
     "contract.keep_alive": ["KeepAliveContract"],
     "contract.plugin": ["PluginContract"],
     "contract.provider": ["ProviderContract"],
     "contract.reconnect": ["ReconnectContract"],
     "contract.stages": ["StageContract"],
+    "contract.web_socket": ["WebSocketDialerContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],
