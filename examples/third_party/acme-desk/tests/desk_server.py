@@ -1,11 +1,12 @@
 """Acme's desk, as its handbook says: accounts, challenges, sessions and a stream of prices for each topic.
 
-Written from the handbook and not with the code under test. Its `serve` is a step of a script, for a server on a socket and
-for a dialer in memory.
+Written from the handbook and not with the code under test. Its `serve` is a step of a script, for a server on a socket
+and for a dialer in memory.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import itertools
@@ -43,6 +44,8 @@ class DeskServer:
         """What came after the log-in."""
         self.prices: list[dict[str, Any]] = []
         """Every price so far, in order."""
+        self.beaten = asyncio.Event()
+        """A heartbeat has come."""
         self.refuses = ""
         """Why the next log-ins are refused, whatever they say."""
         self._numbers = itertools.count(1)
@@ -103,6 +106,7 @@ class DeskServer:
         self.heard.append(said)
         match said:
             case {"type": "heartbeat"}:
+                self.beaten.set()
                 if self.beats:
                     peer.send({"type": "heartbeat"})
             case {"type": "subscribe", "topics": topics, "id": number}:

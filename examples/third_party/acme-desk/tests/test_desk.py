@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from acme_desk import CALM, CODES, Desk
 from desk_server import DeskServer
 
+from acme_desk import CALM, CODES, Desk
 from libws_core import (
     AuthenticationError,
     Client,
@@ -311,7 +311,8 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 async def test_a_whole_day_on_real_sockets() -> None:
     desk = DeskServer(heartbeat=0.05)
     async with desk_on_a_socket(desk) as server:
-        options = {"desk": {"account": "4711", "key": KEY, "topics": ["BTC-EUR"]}, "backoff": {"base": 0.01}}
+        given = {"account": "4711", "key": KEY, "topics": ["BTC-EUR"]}
+        options: dict[str, dict[str, Any]] = {"desk": given, "backoff": {"base": 0.01}}
         client = Client(server.url, plugins=["desk"], options=options, proxy=None)
         events: list[Any] = []
         client.on(Connected, events.append)
@@ -319,8 +320,7 @@ async def test_a_whole_day_on_real_sockets() -> None:
         async with client:
             desk.publish("BTC-EUR")
             assert (await client.recv(timeout=5)).json["seq"] == 1
-            while {"type": "heartbeat"} not in desk.heard:
-                await asyncio.sleep(0)
+            await desk.beaten.wait()
             for peer in server.peers:
                 await peer.drop(reset=True)
             desk.publish("BTC-EUR")
@@ -339,7 +339,7 @@ def test_the_key_is_a_secret() -> None:
 
 
 def test_without_an_account_there_is_no_client() -> None:
-    with pytest.raises(OptionError, match="'desk'.*account"):
+    with pytest.raises(OptionError, match=r"'desk'.*account"):
         Client("wss://desk/", plugins=["desk"], options={"desk": {"key": KEY}})
 
 

@@ -36,8 +36,9 @@ class LinePeer(asyncio.Protocol):
         self._room.set()
         self._code = 1006
         self._said_close = False
-        self.lines: list[bytes] = []
-        """Every line that came, as it came."""
+        self.pinged = asyncio.Event()
+        """A ping has come behind another one, whose answer the client must have had."""
+        self._pings = 0
 
     # What the transport calls.
 
@@ -61,9 +62,11 @@ class LinePeer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self.lines.append(line)
             word, _, rest = line.partition(b" ")
             if word == b":ping":
+                self._pings += 1
+                if self._pings > 2:
+                    self.pinged.set()
                 self.raw(b":pong " + rest + b"\n")
             elif word == b":close":
                 self._code = int(rest.split()[0])

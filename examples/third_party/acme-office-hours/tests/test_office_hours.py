@@ -8,9 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from acme_office_hours import LONGEST, OfficeHours
 from acme_office_hours.hours import Hours
-
 from libws_core import Client, ConnectError, Failure, HandshakeRejected, OptionError, Reconnected, Request, Retrying
 from libws_core.testing import MemoryDialer, ReconnectContract, VirtualLoop, refuse
 
@@ -23,12 +23,7 @@ class TestOfficeHours(ReconnectContract):
 
     plugin = OfficeHours
     name = "office-hours"
-    options = {
-        "zone": "Europe/Berlin",
-        "opens": "00:00",
-        "closes": "00:00",
-        "days": ["mon", "tue", "wed", "thu", "fri"],
-    }
+    options = {"zone": "Europe/Berlin", "opens": "00:00", "closes": "00:00"}
     bad_options = {
         "zone": ["Europe/Atlantis", "", "../../etc/passwd", "/etc/localtime"],
         "days": [[], ["monday"], "mon"],

@@ -25,7 +25,7 @@ class OfficeHours:
     """Reconnect in office hours only; what fails outside them, or would be tried again there, waits for the opening.
 
     Within the hours delays grow as those of `backoff` do, and a Retry-After is obeyed. It answers in the place of
-    `backoff`, whose verdicts of statuses and codes go on to count. The first attempt is the user's and made at any time.
+    `backoff`, whose verdicts of statuses and codes go on to count. The first attempt, the user's, is made at any time.
     """
 
     zone: str = "UTC"
@@ -33,9 +33,9 @@ class OfficeHours:
     days: Sequence[Day] = ("mon", "tue", "wed", "thu", "fri")
     """The days on which it opens."""
     opens: str = "09:00"
-    """When it opens, in local time. Of a time that a day has twice it is the first; one that a day skips comes later."""
+    """When it opens, in local time. A time that a day has twice is the first of both, one that it skips is later."""
     closes: str = "17:00"
-    """When it closes; on the next day, if that is not after `opens`. Of a time that a day has twice it is the second."""
+    """When it closes; on the next day, if that is not after `opens`. A time that a day has twice is the second."""
     jitter: Annotated[float, Meta(ge=0)] = 60.0
     """Seconds after the opening over which chance spreads the clients that have waited for it."""
     base: Annotated[float, Meta(gt=0)] = 0.5

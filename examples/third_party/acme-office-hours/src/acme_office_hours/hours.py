@@ -63,8 +63,8 @@ class Hours:
                 last = day + timedelta(days=self._later)
                 begin = datetime.combine(day, self._opens, self._zone)
                 end = datetime.combine(last, self._closes, self._zone).replace(fold=1)
-                # PEP 495: of a time that comes twice fold 0 is the first and fold 1 the second; one that is skipped lies
-                # an hour later with fold 0 and an hour earlier with fold 1. So it is never open when it should not be.
+                # PEP 495: of a time that comes twice fold 0 is the first and fold 1 the second; one that is skipped
+                # lies later with fold 0 and earlier with fold 1. So it is never open when it should not be.
                 yield begin.timestamp(), end.timestamp()
 
 
