@@ -32,8 +32,6 @@ class Seen(NamedTuple):
     """What it did beside defining things, in words."""
     loaded: Sequence[str]
     """The modules that it loaded."""
-    by_name: bool
-    """It is found on the path, and is not a file of tests."""
 
 
 def look(plugin: type) -> Seen:
@@ -47,14 +45,14 @@ def look(plugin: type) -> Seen:
 
 @functools.cache
 def _look(module: str, file: str) -> Seen:
-    by_name, loaded = _run([module, file, None])
+    loaded = _run([module, file, None])
     package = module.partition(".")[0]
     mine = {package, *_packages()}
     foreign = [each for each in loaded if each != module and each.partition(".")[0] not in mine and each != "__main__"]
-    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded, by_name)
+    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded)
 
 
-def _run(what: list[Any]) -> Any:
+def _run(what: list[Any]) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
     environment.pop("PYTHONWARNINGS", None)
     done = subprocess.run(
@@ -66,7 +64,8 @@ def _run(what: list[Any]) -> Any:
     )
     if done.returncode != 0:
         raise AssertionError(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
-    return json.loads(done.stdout)
+    found: list[str] = json.loads(done.stdout)
+    return found
 
 
 def _packages() -> dict[str, Entry]:
