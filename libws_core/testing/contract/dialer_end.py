@@ -13,9 +13,6 @@ from .real_loop import on_real_loop, turns, within
 from .receiver import Receiver, same
 from .verdict import leave_out
 
-PIECE = 64 * 1024
-"""Bytes of one message among much."""
-
 
 class EndsAsPromised(DialedPlugin):
     """The tests of how a connection ends, and of what it tells about that."""
@@ -111,11 +108,7 @@ class EndsAsPromised(DialedPlugin):
         """A server that reads nothing must not hold what is unwritten in our memory."""
         async with self.connected() as (peer, receiver):
             connection = receiver.connection
-            peer.stall()
-            while connection.buffered < 2**20:
-                for number in range(16):
-                    connection.write(self.sample(number, PIECE))
-                await turns()
+            await self.fill(peer, connection)
             connection.abort()
             await receiver.end()
             assert connection.buffered == 0, "what was not written is held after abort()"

@@ -6,15 +6,10 @@ import asyncio
 from typing import Any
 
 from ...types import Kind, Message
-from .dialing import DialedPlugin
+from .dialing import MUCH, PIECE, DialedPlugin
 from .real_loop import on_real_loop, turns, until, within
 from .receiver import Receiver, same
 from .verdict import leave_out
-
-MUCH = 64 * 2**20
-"""Bytes that no pair of loopback sockets holds."""
-PIECE = 64 * 1024
-"""Bytes of one message among much."""
 
 
 class FlowsAsPromised(DialedPlugin):
@@ -113,7 +108,7 @@ class FlowsAsPromised(DialedPlugin):
     async def test_buffered_rises_while_the_server_stalls_and_falls_again(self) -> None:
         async with self.connected() as (peer, receiver):
             connection = receiver.connection
-            number = await self._fill(peer, connection)
+            number = await self.fill(peer, connection)
             peer.resume()
             async with within(self.patience, f"{number} messages at the server, which reads again"):
                 for place in range(number):
@@ -133,25 +128,13 @@ class FlowsAsPromised(DialedPlugin):
                 drained.set()
 
             connection.drained = note
-            await self._fill(peer, connection)
+            await self.fill(peer, connection)
             full = connection.buffered
             assert left == [], "drained was called while the server read nothing"
             peer.resume()
             async with within(self.patience, "drained to be called when the server reads again"):
                 await drained.wait()
             assert left[0] < full, f"drained was called while buffered was still {left[0]:,} of {full:,}"
-
-    async def _fill(self, peer: Any, connection: Any) -> int:
-        """Have the server stall and write to it until the client's side holds much; gives the number of messages."""
-        peer.stall()
-        number = 0
-        while connection.buffered < 2**20:
-            assert number * PIECE < MUCH, f"of {MUCH:,} bytes written to a server that stalls, buffered tells none"
-            for _ in range(16):
-                connection.write(self.sample(number, PIECE))
-                number += 1
-            await turns()
-        return number
 
     # What a dialer may add.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from ...errors import ConnectionClosed, ProtocolError
+from ...errors import ConnectionClosed, MessageTooBig, ProtocolError
 from ...types import Kind, Message
 from .bare import BarePeer, BareServer, WrittenFrame, frame
 from .dialer import DialerContract
@@ -32,9 +33,11 @@ class WireDialing(DialerContract):
         Gives what the client receives, the frames that it writes, and the server.
         """
         frames: list[WrittenFrame] = []
+        started = asyncio.Event()
 
         async def script(peer: BarePeer) -> None:
             await peer.accept(*headers)
+            await started.wait()
             await (peer.send_singly if singly else peer.send)(data)
             with contextlib.suppress(EOFError, ConnectionError):
                 while not frames or frames[-1].first != 0x88:
@@ -42,6 +45,7 @@ class WireDialing(DialerContract):
 
         async with BareServer(script) as server:
             receiver = Receiver(await self.dial(server.url, self.make(**options)), self.patience).start()
+            started.set()
             try:
                 yield receiver, frames, server
             finally:
@@ -65,7 +69,8 @@ class WireDialing(DialerContract):
                 error = await receiver.end()
                 await server.settle(self.patience)
             same(receiver.messages, [Message.text("before"), *case.before], what)
-            self.failed(error, frames, ProtocolError, case.codes, what)
+            kind = MessageTooBig if 1009 in case.codes and error.code == 1009 else ProtocolError
+            self.failed(error, frames, kind, case.codes, what)
 
     def failed(
         self, error: Any, frames: Sequence[WrittenFrame], kind: type[ConnectionClosed], codes: Sequence[int], what: str
