@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 from libws_core.testing import PluginContract
 from libws_otel import Otel
@@ -13,8 +13,8 @@ from .telemetry import Telemetry
 
 class TestOtel(PluginContract):
     plugin = Otel
-    options = {"attributes": {"client": "prices", "tags": ["a", "b"]}}
-    bad_options = {
+    options: ClassVar = {"attributes": {"client": "prices", "tags": ["a", "b"]}}
+    bad_options: ClassVar = {
         "attributes": [{"a": None}, {"a": [1, "b"]}, {"a": {}}, ["a"]],
         "propagate": ["perhaps"],
         "tracer_provider": [3, "provider"],

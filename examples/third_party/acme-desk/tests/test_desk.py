@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from desk_server import DeskServer
@@ -64,9 +64,9 @@ async def expired(peer: Peer) -> None:
 
 class TestDesk(ProviderContract):
     plugin = Desk
-    options = {"account": "4711", "key": KEY, "topics": ["BTC-EUR", "ETH-EUR"]}
-    bad_options = {"account": [""], "key": ["", 3], "topics": ["BTC-EUR", [1]]}
-    codes = {code: str(verdict) for code, verdict in CODES.items()}
+    options: ClassVar = {"account": "4711", "key": KEY, "topics": ["BTC-EUR", "ETH-EUR"]}
+    bad_options: ClassVar = {"account": [""], "key": ["", 3], "topics": ["BTC-EUR", [1]]}
+    codes: ClassVar = {code: str(verdict) for code, verdict in CODES.items()}
 
     @functools.cached_property
     def desk(self) -> DeskServer:
@@ -78,7 +78,7 @@ class TestDesk(ProviderContract):
 
 class TestDeskLogin(AuthContract):
     plugin = Desk
-    options = {"account": "4711", "key": lambda request: KEY}
+    options: ClassVar = {"account": "4711", "key": lambda request: KEY}
     refusals = (refuse(401), refuses, is_locked, expired)
 
     async def server(self, peer: Peer) -> None:

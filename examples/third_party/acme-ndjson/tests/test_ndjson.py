@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from line_server import LineServer
@@ -28,7 +28,7 @@ from libws_core.testing import DialerContract, leaks
 
 class TestNdjson(DialerContract):
     plugin = Ndjson
-    bad_options = {"max_size": [0, -1]}
+    bad_options: ClassVar = {"max_size": [0, -1]}
     schemes = ("ndjson+tcp",)
     kinds = (Kind.TEXT, Kind.PING, Kind.PONG)
     troubles = ("refuse",)  # TCP is all there is: who is connected is connected

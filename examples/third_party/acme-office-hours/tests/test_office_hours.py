@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,8 +23,8 @@ class TestOfficeHours(ReconnectContract):
 
     plugin = OfficeHours
     name = "office-hours"
-    options = {"zone": "Europe/Berlin", "opens": "00:00", "closes": "00:00"}
-    bad_options = {
+    options: ClassVar = {"zone": "Europe/Berlin", "opens": "00:00", "closes": "00:00"}
+    bad_options: ClassVar = {
         "zone": ["Europe/Atlantis", "", "../../etc/passwd", "/etc/localtime"],
         "days": [[], ["monday"], "mon"],
         "opens": ["9", "25:00", "noon", "09:00+01:00"],
