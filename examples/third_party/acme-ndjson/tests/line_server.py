@@ -38,6 +38,8 @@ class LinePeer(asyncio.Protocol):
         self._said_close = False
         self.pinged = asyncio.Event()
         """A ping has come behind another one, whose answer the client must have had."""
+        self.ends_tcp = True
+        """It ends TCP when both sides have said `:close`."""
         self._pings = 0
 
     # What the transport calls.
@@ -71,7 +73,8 @@ class LinePeer(asyncio.Protocol):
             elif word == b":close":
                 self._code = int(rest.split()[0])
                 self.close(self._code)
-                self._transport.close()
+                if self.ends_tcp:
+                    self._transport.close()
             elif not line.startswith(b":"):
                 self._messages.put_nowait(Message.text(line.decode()))
 
@@ -108,6 +111,15 @@ class LinePeer(asyncio.Protocol):
         else:
             self._transport.close()
         return Promise(self._ended)
+
+    def finish_writing(self) -> None:
+        """End TCP in our direction only."""
+        self._transport.write_eof()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client does not take."""
+        return int(self._transport.get_write_buffer_size())
 
     def stall(self) -> None:
         """Stop reading."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar
 
 import pytest
-from line_server import LineServer
+from line_server import LinePeer, LineServer
 
 from acme_ndjson import Ndjson
 from acme_ndjson.lines import BadLine, read, write
@@ -17,11 +17,13 @@ from libws_core import (
     ConnectError,
     Disconnected,
     Kind,
+    LibwsError,
     Message,
     NameResolutionError,
     NotReady,
     ProtocolError,
     Reconnected,
+    Request,
 )
 from libws_core.testing import DialerContract, leaks
 
@@ -145,6 +147,95 @@ def test_a_line_that_breaks_the_rules_ends_the_connection(line: bytes, code: int
     error, said = asyncio.run(lost(line))
     assert (error.code, said) == (code, code)
     assert error.verdict == "fatal"
+
+
+# The connection itself
+
+
+class Taker:
+    """Takes what a connection pushes."""
+
+    def __init__(self) -> None:
+        self.data: list[Any] = []
+        self.end: asyncio.Future[LibwsError] = asyncio.get_running_loop().create_future()
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, message: Message) -> None:
+        self.data.append(message.data)
+        if not self.first.done():
+            self.first.set_result(None)
+
+
+@contextlib.asynccontextmanager
+async def dialed() -> AsyncIterator[tuple[Any, LinePeer, Taker]]:
+    """A connection that is not started, its other end, and who takes what it pushes."""
+    async with LineServer() as server:
+        connection: Any = await Ndjson().dial(Request(server.url))
+        try:
+            yield connection, await server.accept(), Taker()
+        finally:
+            connection.abort()
+
+
+async def turns() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@on_a_loop
+async def test_nothing_is_read_before_it_is_started() -> None:
+    async with dialed() as (_, peer, _):
+        peer.raw(b"x" * 2**26)
+        await turns()
+        assert peer.unsent > 2**20
+
+
+@on_a_loop
+async def test_what_was_read_is_delivered_although_the_line_broke_while_paused() -> None:
+    async with dialed() as (connection, peer, taker):
+
+        def take_one(message: Message) -> None:
+            taker.deliver(message)
+            connection.pause()
+
+        connection.start(take_one, taker.end.set_result)
+        await peer.raw(b"one\ntwo\nthree\n")
+        await taker.first
+        await peer.drop(reset=True)
+        while not connection._lost:  # a write meets the reset; reading would not, while paused
+            connection.write(Message.text("x"))
+            await asyncio.sleep(0)
+        await turns()
+        assert (taker.data, taker.end.done()) == (["one"], False)
+        for _ in range(3):
+            connection.resume()
+            await turns()
+        assert taker.data == ["one", "two", "three"]
+        assert (await taker.end).code == 1006
+
+
+@on_a_loop
+async def test_a_server_that_has_left_does_not_hold_us_back() -> None:
+    async with dialed() as (connection, peer, taker):
+        connection.start(taker.deliver, taker.end.set_result)
+        peer.stall()
+        while connection.buffered < 2**20:
+            connection.write(Message.text("x" * 2**16))
+            await turns()
+        peer.finish_writing()
+        assert (await taker.end).code == 1006
+        assert connection.buffered == 0
+
+
+@on_a_loop
+async def test_a_server_that_does_not_end_tcp_is_not_waited_for_long() -> None:
+    async with dialed() as (connection, peer, taker):
+        connection.start(taker.deliver, taker.end.set_result)
+        peer.ends_tcp = False
+        connection.close(4001)
+        error = await taker.end
+        assert (error.code, error.initiator) == (4001, "local")
+        assert await peer.wait_gone() == 4001
 
 
 # Dialing
