@@ -160,8 +160,9 @@ async def test_a_challenge_that_proves_nothing_is_not_answered() -> None:
             raise AssertionError(f"answered {message.data}")
 
     async with MemoryDialer(serve) as dialer:
+        client = Client("ws://desk/", plugins=["-standard", "-backoff", Desk(account="4711", key=Secret(KEY)), dialer])
         with pytest.raises(ProtocolError):
-            await client_of(dialer).open()
+            await client.open()
 
 
 @pytest.mark.parametrize(("key", "verdict"), [(lambda: 1 / 0, "retry"), (lambda: "", "fatal"), (lambda: None, "fatal")])
