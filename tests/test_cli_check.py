@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from libws_core import __version__
 from libws_core.cli.targets import Target, UsageError, read_settings, read_value
 from libws_core.conversion import Text
 from libws_core.testing import Server
@@ -62,7 +63,7 @@ def test_plan_tells_plugins_options_and_where_each_value_came_from(profile: str)
     assert [part["name"] for part in plan["plugins"]] == ["auth", "websockets", "backoff", "ping", "pong"]
     auth, _, backoff, *_ = plan["plugins"]
     assert (auth["because"], backoff["because"]) == ("named", "standard")
-    assert backoff["distribution"] == "libws-backoff 0.1.0"
+    assert backoff["distribution"] == f"libws-backoff {__version__}"
     assert backoff["options"]["base"] == {"value": 0.25, "from": "--set"}
     assert backoff["options"]["cap"] == {"value": 10, "from": f"profile {profile}"}
     assert backoff["options"]["factor"] == {"value": 2, "from": "default"}
@@ -85,7 +86,7 @@ def test_people_read_the_same(profile: str) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "client of wss://example.com/socket?..."
-    assert "  auth  libws-auth 0.1.0, named" in lines
+    assert f"  auth  libws-auth {__version__}, named" in lines
     assert "      bearer = None  (default)" in lines
     assert f"      cap = 10.0  (profile {profile})" in lines
     assert "      when = 'always'  (--set)" in lines
@@ -168,6 +169,15 @@ def test_what_is_neither_url_nor_file_is_told_so() -> None:
     result = libws("check", "localhost:8080")
     assert result.returncode == 1
     assert "there is no file 'localhost:8080'; a URL begins with a scheme, such as wss://" in result.stderr
+
+
+def test_a_url_needs_no_slashes_but_a_file_of_that_name_comes_first(tmp_path: Path) -> None:
+    result = libws("check", "replay:session.jsonl")
+    assert "there is no file" not in result.stderr
+    command = [sys.executable, "-m", "libws_core.cli", "check"]
+    (tmp_path / "mine:client.toml").write_text('[client]\nurl = "ws://h"\n')
+    done = subprocess.run([*command, "mine:client.toml"], cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_of_several_clients_is_chosen(tmp_path: Path) -> None:

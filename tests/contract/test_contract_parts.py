@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
+import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -145,6 +148,45 @@ def test_an_import_answers_for_its_own_code_alone() -> None:
     assert seen.done == []
     assert "libws_governor.gate" in seen.loaded
     assert imports.undeclared(Governor) == []
+
+
+NOISE = """
+import logging, os, signal, socket, subprocess, sys, threading, warnings
+os.environ.setdefault("LIBWS_NOISE", "1")
+socket.socket().close()
+subprocess.run([sys.executable, "-c", ""])
+open(os.devnull, "w").close()
+threading.Thread(target=threading.Event().wait, name="noise", daemon=True).start()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+logging.getLogger("noise").setLevel(logging.DEBUG)
+logging.getLogger().addHandler(logging.StreamHandler())
+logging.getLogger("quiet").addHandler(logging.NullHandler())
+warnings.warn("noise")
+warnings.filterwarnings("ignore")
+sys.excepthook = print
+print("noise")
+"""
+
+
+def test_whatever_an_import_does_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "noise.py").write_text(NOISE, "utf-8")
+    done = imports._look("noise", str(tmp_path / "noise.py")).done
+    wanted = [
+        "changes the environment variable LIBWS_NOISE",
+        "uses a socket (socket.__new__)",
+        "starts a process (subprocess.Popen)",
+        f"writes the file {os.devnull}",
+        "starts the thread noise",
+        f"takes the signal {int(signal.SIGTERM)}",
+        "configures the logger 'noise'",
+        "configures the logger 'root'",
+        "warns: UserWarning: noise",
+        "changes the filters of warnings",
+        "replaces sys.excepthook",
+        "prints 'noise\\n'",
+    ]
+    assert [what for what in wanted if what not in done] == []
+    assert "configures the logger 'quiet'" not in done
 
 
 def test_requirements_are_read_as_installers_write_them() -> None:

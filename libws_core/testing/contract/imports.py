@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...plugins import Entry, Shelf
+from .verdict import broken
 
 __all__ = ["Seen", "look", "undeclared"]
 
 PATIENCE = 60.0
 """Seconds that an interpreter may take."""
 
+KEPT = frozenset(
+    [
+        *["PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"],
+        *["SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PATHEXT", "WINDIR"],
+    ]
+)
+"""Of the environment, what an interpreter needs: anything else may be the doing of the very import."""
 PROGRAM = str(Path(__file__).with_name("watching.py"))
 
 
@@ -53,8 +61,8 @@ def _look(module: str, file: str) -> Seen:
 
 
 def _run(what: list[Any]) -> list[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
-    environment.pop("PYTHONWARNINGS", None)
+    environment = {name: value for name, value in os.environ.items() if name.upper() in KEPT}
+    environment["PYTHONPATH"] = os.pathsep.join(place for place in sys.path if place)
     done = subprocess.run(
         [sys.executable, "-P", PROGRAM, json.dumps(what)],
         capture_output=True,
@@ -63,7 +71,7 @@ def _run(what: list[Any]) -> list[str]:
         env=environment,
     )
     if done.returncode != 0:
-        raise AssertionError(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
+        broken(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
     found: list[str] = json.loads(done.stdout)
     return found
 

@@ -21,6 +21,8 @@ HOURS = 3 * 3600.0
 """Virtual seconds that a live server is watched."""
 PAUSE = 3600.0
 """Virtual seconds in which we do not read."""
+FLOOD = 20
+"""Messages that fill an inbox of two."""
 EXACT = 0.1
 """Seconds by which a bound may be missed."""
 MOMENTS = (0.0, 1.0, 19.9, 20.1, 30.0, 59.0)
@@ -80,9 +82,9 @@ class KeepAliveContract(PluginContract):
 
         async def main(lab: _Lab) -> None:
             await lab.ready(reads=False)
-            for number in range(8):
+            for message in self.says[:FLOOD]:
                 for peer in lab.dialer.peers:
-                    peer.send(f"message {number}")
+                    peer.send(message)
             await asyncio.sleep(PAUSE)
             lab.paused = any(peer.paused for peer in lab.dialer.peers)
             lab.read()
@@ -102,7 +104,8 @@ class KeepAliveContract(PluginContract):
 
         async def main(lab: _Lab) -> None:
             await lab.ready()
-            usual = _tasks()
+            await asyncio.sleep(1)
+            usual = lab.tasks()
             for moment in MOMENTS:
                 await asyncio.sleep(moment)
                 (peer,) = lab.dialer.peers[-1:]
@@ -113,13 +116,13 @@ class KeepAliveContract(PluginContract):
                 await lab.ready()
                 await asyncio.sleep(3)
                 lab.late += peer.late_writes - late
-            lab.tasks = sorted(set(_tasks().values()) - set(usual.values()))
-            lab.more = len(_tasks()) - len(usual)
+            lab.running = sorted(map(describe_task, lab.tasks() - usual))
+            lab.more = len(lab.tasks()) - len(usual)
 
         lab = self._watch(main)
         if lab.more > 0:
             broken(
-                f"after {len(MOMENTS)} lost connections {lab.more} more tasks run: {'; '.join(lab.tasks)}",
+                f"after {len(MOMENTS)} lost connections {lab.more} more tasks run: {'; '.join(lab.running[:3])}",
                 "let CancelledError pass, and start tasks with session.spawn",
             )
         if lab.late:
@@ -178,7 +181,7 @@ class _Lab:
         self.lost: list[Disconnected] = []
         self.paused = False
         self.late = self.more = 0
-        self.tasks: list[str] = []
+        self.running: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._contract = contract
         self._readies = self._seen = 0
@@ -215,6 +218,10 @@ class _Lab:
         """Let the user begin."""
         self._using = self._loop.create_task(self._contract.user(self.client))
 
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """What runs, beside the scripts of the server."""
+        return asyncio.all_tasks() - self.dialer._tasks
+
     async def wait_lost(self, seconds: float) -> None:
         """Wait until the connection is lost, or that long."""
         try:
@@ -232,10 +239,6 @@ class _Lab:
                 await asyncio.wait([task])
                 task.cancelled() or task.exception()
         await self.dialer._end()
-
-
-def _tasks() -> dict[int, str]:
-    return {id(task): describe_task(task) for task in asyncio.all_tasks()}
 
 
 def _told(event: Disconnected) -> str:
