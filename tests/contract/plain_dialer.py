@@ -254,7 +254,7 @@ class PlainConnection:
         data = b"".join(whole.parts)
         if whole.compressed:
             data = self.inflate(data)
-        self.last_data = self.received
+        self.last_data = self.wire.received
         self.push(Message(Kind.TEXT, self.text(data, whole)) if whole.kind == TEXT else Message(Kind.BINARY, data))
 
     def push(self, message: Message) -> None:

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
+from plain_dialer import PlainConnection, Wire
 
 from libws_core import ConnectError, HandshakeRejected, Headers, InvalidHandshake, Request, TLSError, hookimpl
-
-from .plain_dialer import PlainConnection, Wire
 
 STATUS = re.compile(rb"(HTTP/\d\.\d|HTTP/\d|\S+) (\d{3})(?: .*)?\Z")
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")

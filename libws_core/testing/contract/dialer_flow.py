@@ -20,21 +20,13 @@ class FlowsAsPromised(DialedPlugin):
     @on_real_loop
     async def test_a_pause_delivers_nothing_more(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 3)
-            for number in range(10):
-                peer.send(self.sample(number))
-            await receiver.count(3)
-            await turns()
+            await self._pause_within(peer, receiver, 10, at=3)
             assert len(receiver.messages) == 3, f"{len(receiver.messages) - 3} messages were delivered behind pause()"
 
     @on_real_loop
     async def test_resume_goes_on_in_order_and_never_from_within_the_call(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 3)
-            for number in range(10):
-                peer.send(self.sample(number))
-            await receiver.count(3)
-            await turns()
+            await self._pause_within(peer, receiver, 10, at=3)
             before = len(receiver.messages)
             receiver.connection.resume()
             assert len(receiver.messages) == before, "a message was delivered from within resume()"
@@ -83,15 +75,20 @@ class FlowsAsPromised(DialedPlugin):
     @on_real_loop
     async def test_what_was_read_is_delivered_before_the_end(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 1)
-            for number in range(5):
-                peer.send(self.sample(number))
+            await self._pause_within(peer, receiver, 5, at=1)
             peer.drop()
-            await receiver.count(1)
             await turns()
             receiver.connection.resume()
             await receiver.end()
             same(receiver.data, [self.sample(number) for number in range(5)], "what came before the line broke")
+
+    async def _pause_within(self, peer: Any, receiver: Receiver, number: int, *, at: int) -> None:
+        """Send so many messages, pause at one of them, and let the loop go round."""
+        self._pause_at(receiver, at)
+        for place in range(number):
+            peer.send(self.sample(place))
+        await receiver.count(at)
+        await turns()
 
     def _pause_at(self, receiver: Receiver, number: int) -> None:
         """Pause from within the delivery of a message."""

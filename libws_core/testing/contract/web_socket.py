@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ...errors import ConnectionClosed
@@ -110,15 +112,18 @@ class WebSocketDialerContract(OpensAsPromised, LimitsAsPromised):
         """A ping and half a frame in the packet of the 101."""
         half = frame(TEXT, b"split")
         written = b""
+        dialed = asyncio.Event()
 
         async def script(peer: BarePeer) -> None:
             nonlocal written
             await peer.accept(behind=frame(PING, b"early") + half[:4])
+            await dialed.wait()
             await peer.send(half[4:] + frame(TEXT, b"late"))
             written = await peer.wait_closed()
 
         async with BareServer(script) as server:
             receiver = Receiver(await self.dial(server.url), self.patience)
+            dialed.set()
             await turns()
             receiver.start()
             expected = [Message.ping(b"early"), Message.text("split"), Message.text("late")]
@@ -185,8 +190,10 @@ class WebSocketDialerContract(OpensAsPromised, LimitsAsPromised):
         async with BareServer(script) as server:
             receiver = Receiver(await self.dial(server.url), self.patience).start()
             receiver.connection.close(code, reason)
-            await receiver.end()
+            error = await receiver.end()
             await server.settle(self.patience)
+        told = (error.code, error.initiator)
+        assert told == (code, "local"), f"the end tells {told}, expected {(code, 'local')}"
         got = [(each.first, each.payload) for each in frames]
         assert got == [(0x88, payload)], f"the client wrote {got}, expected {[(0x88, payload)]}"
 

@@ -110,6 +110,18 @@ VALID = [
         frame(TEXT, b"1", fin=False) + frame(CONT) + frame(BINARY, b"2") + frame(TEXT, b"3"),
         (Message.text("1"), Message.binary(b"2"), Message.text("3")),
     ),
+    Valid(
+        "5",
+        "one of everything",
+        frame(TEXT, b"1") + frame(PING, b"2") + frame(BINARY, b"3" * 126) + frame(PONG, b"4") + frame(TEXT, b"5" * 130),
+        (
+            Message.text("1"),
+            Message.ping(b"2"),
+            Message.binary(b"3" * 126),
+            Message.pong(b"4"),
+            Message.text("5" * 130),
+        ),
+    ),
     Valid("5.5.1", "a close without a code", frame(CLOSE), (Message(Kind.CLOSE, b""),)),
     Valid(
         "5.5.1",

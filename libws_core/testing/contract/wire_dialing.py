@@ -66,7 +66,10 @@ class WireDialing(DialerContract):
         for singly in [False, True] if len(data) < SHORT else [False]:
             what = f"{case}{', byte by byte' if singly else ''}"
             async with self.bare(data, *headers, singly=singly) as (receiver, frames, server):
-                error = await receiver.end()
+                try:
+                    error = await receiver.end(most=1 + len(case.before))
+                except AssertionError as missed:
+                    raise AssertionError(f"{what}: {missed}") from None
                 await server.settle(self.patience)
             same(receiver.messages, [Message.text("before"), *case.before], what)
             kind = MessageTooBig if 1009 in case.codes and error.code == 1009 else ProtocolError

@@ -75,7 +75,7 @@ class LimitsAsPromised(WireDialing):
     async def _is_too_big(self, data: bytes, expected: list[Message], options: dict[str, Any], *headers: str) -> None:
         what = f"with {', '.join(f'{name}={value}' for name, value in options.items())}"
         async with self.bare(data, *headers, **options) as (receiver, frames, server):
-            error = await receiver.end()
+            error = await receiver.end(most=len(expected))
             await server.settle(self.patience)
         same(receiver.messages, expected, what)
         self.failed(error, frames, MessageTooBig, (1009,), what)
