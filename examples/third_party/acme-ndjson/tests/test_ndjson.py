@@ -43,6 +43,10 @@ class TestNdjson(DialerContract):
             yield server
 
 
+class TestNdjsonOnUvloop(TestNdjson):
+    loop_factory = pytest.importorskip("uvloop").new_event_loop
+
+
 def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     """Run a test with real sockets; half a minute must do."""
 

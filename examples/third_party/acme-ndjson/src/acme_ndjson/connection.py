@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 from libws_core import ConnectionClosed, Headers, Kind, LibwsError, Message, MessageTooBig, ProtocolError
 
@@ -68,10 +68,9 @@ class NdjsonConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open. Nothing is read before `start`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(HIGH, LOW)
-        transport.pause_reading()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's derive from nothing of asyncio's
+        self._transport.set_write_buffer_limits(HIGH, LOW)
+        self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
