@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 from pluggy import PluginManager, PluginValidationError
@@ -24,6 +24,15 @@ class Hook(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Hook({self.plugin!r})"  # a bound method would show the plugin's fields
+
+
+class Flaw(NamedTuple):
+    """Something that keeps the core from calling a plugin's hooks."""
+
+    rule: Literal["nothing", "unknown", "wrapper", "generator", "async", "arguments"]
+    """Which rule is broken, for programs."""
+    text: str
+    cure: str
 
 
 class Implementation(NamedTuple):
@@ -65,12 +74,12 @@ def brings_others(plugin: Any) -> bool:
     return hasattr(cls, "uses") or "uses" in own or "uses" in getattr(cls, "__dataclass_fields__", ())
 
 
-def flaws_of(plugin: Any, manager: PluginManager, distribution: str | None = None) -> list[tuple[str, str]]:
-    """Text and cure for whatever keeps the core from calling a plugin's hooks."""
+def flaws_of(plugin: Any, manager: PluginManager, distribution: str | None = None) -> list[Flaw]:
+    """Whatever keeps the core from calling a plugin's hooks."""
     found = hooks_of(plugin, manager)
     if not found and not brings_others(plugin):
-        return [(f"{type(plugin).__name__} answers no hook", "mark its methods with @hookimpl")]
-    flaws: list[tuple[str, str]] = []
+        return [Flaw("nothing", f"{type(plugin).__name__} answers no hook", "mark its methods with @hookimpl")]
+    flaws: list[Flaw] = []
     for hook, attribute, options in found:
         caller = getattr(manager.hook, hook, None)
         if caller is not None:
@@ -79,13 +88,13 @@ def flaws_of(plugin: Any, manager: PluginManager, distribution: str | None = Non
             meant = closest(hook, vars(manager.hook))
             text = f"implements {hook!r}, which libws-core {__version__} does not have"
             cure = f"did you mean {meant!r}?" if meant else "try: pip install -U libws-core"
-            flaws.append((f"{distribution} {text}" if distribution else text, cure))
+            flaws.append(Flaw("unknown", f"{distribution} {text}" if distribution else text, cure))
     return flaws
 
 
 def _flaws_of(
     hook: str, function: Callable[..., Any], options: Mapping[str, Any], arguments: Sequence[str]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[Flaw]:
     strange = [
         repr(taker.name)
         for taker in _takers(function)
@@ -94,13 +103,14 @@ def _flaws_of(
         and taker.kind not in (taker.VAR_POSITIONAL, taker.VAR_KEYWORD)
     ]
     if options.get("wrapper") or options.get("hookwrapper"):
-        yield f"{hook!r} is a wrapper, which the core does not call", "make it a plain @hookimpl"
+        yield Flaw("wrapper", f"{hook!r} is a wrapper, which the core does not call", "make it a plain @hookimpl")
     elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        yield f"{hook!r} is a generator, which is no answer", "write return, not yield"
+        yield Flaw("generator", f"{hook!r} is a generator, which is no answer", "write return, not yield")
     elif inspect.iscoroutinefunction(function) and hook not in hookspecs.ASYNC:
-        yield f"{hook!r} is async, but must be a plain function", "write def, not async def"
+        yield Flaw("async", f"{hook!r} is async, but must be a plain function", "write def, not async def")
     elif strange:
-        yield f"{hook!r} takes {', '.join(strange)}, which it is not given", f"it gets {', '.join(arguments)}"
+        text = f"{hook!r} takes {', '.join(strange)}, which it is not given"
+        yield Flaw("arguments", text, f"it gets {', '.join(arguments)}")
 
 
 class Takes(NamedTuple):
@@ -174,7 +184,7 @@ def _is_special(plugin: Any) -> bool:
 def _read_answers(name: str, plugin: Any, distribution: str | None, report: Report) -> list[Answer]:
     manager = new_manager()
     flaws = flaws_of(plugin, manager, distribution)
-    for text, cure in flaws:
+    for _, text, cure in flaws:
         report.plugin(name, text, cure)
     if flaws:
         return []

@@ -141,7 +141,7 @@ def installed() -> list[Candidate]:
             hooks = _hooks(cls, manager) if cls else ()
             if cls:
                 # An empty one shows its methods; making a real one is for those who enable it.
-                for text, cure in flaws_of(object.__new__(cls), manager, str(entry)):
+                for _, text, cure in flaws_of(object.__new__(cls), manager, str(entry)):
                     report.plugin(name, text, cure)
             reason = "; ".join(problem.text for problem in report.problems)
             state = "conflict" if entries[1:] else "broken" if reason else "ok"
@@ -348,8 +348,7 @@ class Shelf:
     def name_of(self, plugin: Any) -> str:
         """The name of an object: that under which its class is installed, else one made from the class's own."""
         cls = type(plugin)
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__.strip("_"))
-        name = words.replace("_", "-").lower()
+        name = name_by_rule(cls)
         names = [each for each, entries in self.entries.items() if any(entry.leads_to(cls) for entry in entries)]
         return name if name in names or not names else min(names)
 
@@ -357,6 +356,12 @@ class Shelf:
         """Who provides another plugin of this name than `cls`; None if nobody does."""
         entries = self.entries.get(name, [])
         return str(entries[0]) if entries and not any(entry.leads_to(cls) for entry in entries) else None
+
+
+def name_by_rule(cls: type) -> str:
+    """The name of a plugin's class by the rule that names everything: class `RateLimit`, plugin `rate-limit`."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__.strip("_"))
+    return words.replace("_", "-").lower()
 
 
 def _python() -> str:

@@ -5,9 +5,11 @@
   connections end in a `Peer`, and both play the same scripts: `refuse`, `hang`, `cut`, `raw`, `greet`, `by_hand`.
 - `Relay`: stands between a client and any server, and does what networks do.
 - `Simulation`: a client, its plugins and a server, run with everything going wrong, as often as there are seeds.
+- `PluginContract` and one for each kind of plugin: classes of tests to inherit.
 - `leaks`: fails if tasks or file descriptors are left.
 
-Nothing here loads by itself or hooks into a test runner. `Server` needs python-websockets: libws-core[testing].
+Nothing here loads by itself or hooks into a test runner. `Server` needs python-websockets, the contracts need
+pytest: libws-core[testing].
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from .clock import run as run
     from .clock import seeded as seeded
     from .clock import virtual as virtual
+    from .contract.auth import AuthContract as AuthContract
+    from .contract.keep_alive import KeepAliveContract as KeepAliveContract
+    from .contract.plugin import PluginContract as PluginContract
+    from .contract.provider import ProviderContract as ProviderContract
+    from .contract.reconnect import ReconnectContract as ReconnectContract
+    from .contract.stages import StageContract as StageContract
     from .faults import Fault as Fault
     from .faults import Faults as Faults
     from .feed import Feed as Feed
@@ -52,6 +60,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clock": ["START", "Deadlock", "VirtualLoop", "run", "seeded", "virtual"],
+    "contract.auth": ["AuthContract"],
+    "contract.keep_alive": ["KeepAliveContract"],
+    "contract.plugin": ["PluginContract"],
+    "contract.provider": ["ProviderContract"],
+    "contract.reconnect": ["ReconnectContract"],
+    "contract.stages": ["StageContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],

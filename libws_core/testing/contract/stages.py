@@ -1,0 +1,11 @@
+"""..."""
+
+from __future__ import annotations
+
+from .plugin import PluginContract
+
+__all__ = ["StageContract"]
+
+
+class StageContract(PluginContract):
+    """..."""

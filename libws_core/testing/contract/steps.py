@@ -1,0 +1,159 @@
+"""The life of a client, disturbed at one turn of its loop after the other: at each await that it meets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...client import Client
+from ...errors import LibwsError, PluginFailed
+from ...machine import State
+from ..clock import Deadlock, VirtualLoop
+from ..memory import MemoryDialer
+from ..script import Step, cut, hang, refuse
+from . import ride, subject
+from .hearing import hear
+from .verdict import leave_out
+
+if TYPE_CHECKING:
+    from .plugin import PluginContract
+
+__all__ = ["SteppedLoop", "cancelled", "lost"]
+
+STEPS = 50
+"""Turns at which a life is disturbed, spread evenly if it has more; the first ones, where most happens, all."""
+READING = 30.0
+"""Virtual seconds that the user reads."""
+ENDING = 60.0
+"""Virtual seconds in which a user who is cancelled must have ended."""
+
+Disturb = Callable[["SteppedLoop", asyncio.Task[Any], MemoryDialer], object]
+
+
+class SteppedLoop(VirtualLoop):
+    """A virtual clock that does something at one of its turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = 0
+        """Turns so far."""
+        self.at = -1
+        """The turn before which `act` is called; -1 = never."""
+        self.act: Callable[[], object] | None = None
+
+    def _run_once(self) -> None:
+        self.turn += 1
+        if self.turn == self.at and self.act is not None:
+            self.act()
+        super()._run_once()  # type: ignore[misc]
+
+
+def cancelled(contract: PluginContract) -> str | None:
+    """Cancel the user's task at each step; gives what went wrong first."""
+
+    def cancel(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
+        task.cancel()
+
+    good: tuple[Step, ...] = (contract.server,)
+    bad: tuple[Step, ...] = (refuse(503), cut(), lambda peer: peer.drop() and None, hang())
+    return _each(contract, "cancelled", cancel, good) or _each(contract, "cancelled on a bad day", cancel, bad)
+
+
+def lost(contract: PluginContract) -> str | None:
+    """Lose the connection at each step, in three ways; gives what went wrong first."""
+
+    def drop(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
+        for peer in dialer.peers:
+            peer.drop()
+
+    def reset(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
+        for peer in dialer.peers:
+            peer.connection._inbound.clear()
+            peer.drop(reset=True)
+
+    def and_fail(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
+        dialer.first(refuse(503), cut())
+        reset(loop, task, dialer)
+
+    ways = {"dropped": drop, "reset": reset, "reset, with two dials that fail": and_fail}
+    for name, disturb in ways.items():
+        if problem := _each(contract, name, disturb, (contract.server,)):
+            return problem
+    return None
+
+
+def _each(contract: PluginContract, how: str, disturb: Disturb, steps: tuple[Step, ...]) -> str | None:
+    subject.assembled(contract, MemoryDialer())
+    if ride.ridden(contract).problem is not None:
+        leave_out("a good ride fails already, see test_it_gets_ready_again_after_each_loss")
+    with hear(level=40) as heard:
+        problem, turns = _once(contract, -1, disturb, steps)
+        for at in _spread(turns):
+            problem, _ = _once(contract, at, disturb, steps)
+            problem = problem or (heard.unhandled[0] if heard.unhandled else None)
+            if problem is not None:
+                return f"{subject.name_of(contract)!r}, {how} at turn {at} of {turns}: {problem}"
+        gc.collect()
+    told = [*heard.unhandled, *(text for text in heard.warnings if "never awaited" in text or "Resource" in text)]
+    return f"{subject.name_of(contract)!r}, {how}: {told[0]}" if told else None
+
+
+def _spread(turns: int) -> list[int]:
+    first = STEPS // 2
+    if turns <= STEPS:
+        return list(range(1, turns + 1))
+    rest = [first + round((turns - first) * place / (STEPS - first)) for place in range(1, STEPS - first + 1)]
+    return [*range(1, first + 1), *rest]
+
+
+def _once(contract: PluginContract, at: int, disturb: Disturb, steps: tuple[Step, ...]) -> tuple[str | None, int]:
+    """One life, disturbed at that turn; what went wrong, and how many turns it had."""
+    turns = 0
+
+    async def main() -> str | None:
+        nonlocal turns
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SteppedLoop)
+        dialer = MemoryDialer(*steps)
+        client = contract.client(dialer)
+        task = loop.create_task(_life(contract, client))
+        loop.turn, loop.at = 0, at
+        loop.act = lambda: disturb(loop, task, dialer)
+        if at < 0 and steps != (contract.server,):
+            loop.call_later(READING, task.cancel)  # a bad day does not end by itself
+        await asyncio.wait([task], timeout=ride.PATIENCE)
+        turns = loop.turn
+        loop.act = None
+        problem = None
+        if not task.done():
+            problem = f"{ENDING:g} s later the user's task has not ended"
+            await client._supervisor.abandon()
+        left = await ride.remains(client, dialer, {task})
+        if problem is None and not task.cancelled():
+            problem = _judge(task.exception())
+        if problem is None and client.state not in (State.IDLE, State.CLOSED, State.FAILED):
+            problem = f"the client is {client.state.upper()}, and has not ended"
+        return problem or (f"left behind: {', '.join(left)}" if left else None)
+
+    try:
+        with asyncio.Runner(loop_factory=SteppedLoop) as runner:
+            return runner.run(main()), turns
+    except Deadlock as error:
+        return str(error), turns
+
+
+async def _life(contract: PluginContract, client: Client) -> None:
+    """What a user's program does: open, read for a while, close."""
+    async with client:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READING):
+                await contract.user(client)
+
+
+def _judge(error: BaseException | None) -> str | None:
+    if error is None or (isinstance(error, LibwsError) and not isinstance(error, PluginFailed)):
+        return None
+    return f"the client ended with {type(error).__name__}: {error}"
