@@ -86,6 +86,7 @@ class AttemptRun:
     def _enter(self, phase: str) -> None:
         self._go_on()
         self.phase, self._entered = phase, asyncio.get_running_loop().time()
+        self._supervisor.history.enter(self.attempt.number, phase, self.request.url, self._entered)
         self._supervisor.emit(Connecting(phase), self.attempt)
 
     @asynccontextmanager

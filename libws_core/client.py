@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as _ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from types import EllipsisType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .arguments import base_request, limits
 from .asking import ask
@@ -17,10 +19,14 @@ from .errors import ClientClosed, Problem
 from .events import Event, Gap
 from .headers import Headers
 from .machine import State
+from .secret import public_url
 from .sender import PROOF_TIMEOUT
 from .stages import NamedStage
 from .supervisor import Supervisor
 from .types import Kind, Message, Sending
+
+if TYPE_CHECKING:
+    from .trace import Tell
 
 _TEXT = Kind.TEXT
 
@@ -90,6 +96,7 @@ class Client:
         inbox_bytes: int = 8 * 2**20,
         name: str | None = None,
         _profile: tuple[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        _trace: Tell | None = None,
     ) -> None:
         from .plugins import assemble  # late: pluggy and its like load when a client is assembled
 
@@ -102,8 +109,16 @@ class Client:
             inbox_messages=inbox_messages,
             inbox_bytes=inbox_bytes,
         )
+        if _trace is None and "LIBWS_TRACE" in os.environ:
+            from .trace import from_environment
+
+            _trace = from_environment(name or public_url(request.url), problems)
         layers = [*([_profile] if _profile is not None else []), ("options", options or {})]
         plan = assemble(plugins, layers, problems=problems)
+        if _trace is not None:
+            from .trace import traced
+
+            plan = replace(plan, hooks=traced(plan.hooks, _trace))
         self._supervisor = supervisor = Supervisor(
             plan,
             request,
@@ -111,6 +126,7 @@ class Client:
             open_timeout=float(open_timeout),
             close_timeout=float(close_timeout),
             name=name,
+            trace=_trace,
         )
         self._delivery = supervisor.delivery = Delivery(
             inbox_messages, inbox_bytes, supervisor.own, lambda gap: supervisor.emit(gap, None)
@@ -346,7 +362,15 @@ class Client:
         return self._supervisor.plan.plugin(which)
 
     def explain(self) -> dict[str, Any]:
-        """How this client is assembled, as data: plugins with options and their origins, and who answers each hook."""
+        """How this client is assembled and how it has fared, as plain data.
+
+        `plugins`: name, distribution, why it is enabled, options with their origins. `hooks`: who answers each, in the
+        order of asking. `attempts`: the last twenty, the oldest first, each with `number`, `generation`, `why`, `url`
+        (without what may be secret), `began` (wall time), `phases` with their seconds, `outcome` ("under way",
+        "failed", "ready", "lost", "closed", "given up"), `uptime` (seconds in READY), `error`, `adapted_by` (whose
+        `adapt_error` counted) and `decision`: the `plugin` that answered `reconnect`, its `delay` (None = stop),
+        and where no plugin decided, `because`.
+        """
         plan = self._supervisor.plan
         return {
             "plugins": [
@@ -361,6 +385,7 @@ class Client:
                 for part in plan.parts
             ],
             "hooks": {name: [hook.plugin for hook in hooks] for name, hooks in plan.hooks.items()},
+            "attempts": self._supervisor.history.data(),
         }
 
     def __repr__(self) -> str:

@@ -12,8 +12,9 @@ from .asking import ask, hook_failed
 from .attempt import AttemptRun
 from .closing import close_within
 from .errors import ClientClosed, ConnectionClosed, LibwsError, NotReady, PluginFailed
-from .events import Dropped, Event, Gap, Reconnected, Retrying
+from .events import Closed, Dropped, Event, Gap, Reconnected, Retrying
 from .handlers import EventHandlers
+from .history import History
 from .machine import Action, Ask, Begin, Carry, Emit, Finish, Machine, Moved, Retire, Settle, State, Wait, Watch
 from .outbound import Ticket
 from .secret import public_url
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .binding import Hook
     from .delivery import Delivery
     from .plugins import Plan
+    from .trace import Tell
 
 logger = logging.getLogger("libws")
 
@@ -57,6 +59,7 @@ class Supervisor:
         open_timeout: seconds a phase may take.
         close_timeout: seconds a closing handshake may take.
         name: for logs; the URL if None.
+        trace: gets each event; None = the client is not traced.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Supervisor:
         open_timeout: float,
         close_timeout: float,
         name: str | None,
+        trace: Tell | None = None,
     ) -> None:
         self.plan = plan
         self.request = request
@@ -75,6 +79,7 @@ class Supervisor:
         self.close_timeout = close_timeout
         self.name = name
         self.machine = Machine(healthy_after)
+        self.history = History()
         self.sender = Sender(self)
         self.events = EventHandlers(self.own)
         self.delivery: Delivery
@@ -96,6 +101,7 @@ class Supervisor:
         self._move: _Move | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wakers: list[asyncio.Future[None]] = []
+        self._trace = trace
 
     @property
     def label(self) -> str:
@@ -180,6 +186,8 @@ class Supervisor:
             text = str(event.error)
             whose = "" if text.startswith(self.label) else f"{self.label}: "
             logger.warning("%s%s; next attempt in %.3g s", whose, text, event.delay)
+        if self._trace is not None:
+            self._trace(event)
         for hook in self.plan.hooks["observe"]:
             try:
                 hook.call(event)
@@ -203,6 +211,7 @@ class Supervisor:
                 error = error.but(initiator="local")  # we were closing it, whatever came first
         elif machine.retiring is None or machine.retiring.number != number:
             error = self._adapt(error, session.request)
+        self.history.ended(number, error, self._loop.time())
         self.perform(machine.lost(number, error, session.request, unproven, self._loop.time()))
         self.sender.lost(session, unwritten)
         if not self.ending and machine.current is not None and machine.current.number < number:
@@ -280,6 +289,8 @@ class Supervisor:
                 self._finish(error)
 
     def _tell(self, kind: type[Event], attempt: Attempt | None, fields: dict[str, Any]) -> None:
+        if kind is Closed and fields["error"] is not None:
+            self._tell_why(fields["error"])
         if kind is not Gap:
             self.emit(kind(**fields), attempt)
             return
@@ -291,12 +302,21 @@ class Supervisor:
         if session is not None:
             session.place_first(gap)
 
+    def _tell_why(self, error: LibwsError) -> None:
+        """The client fails: note who decided so, and tell it where no plugin did."""
+        because = self.history.stopped(error)
+        if because is not None and self._trace is not None:
+            from .trace import unasked
+
+            self._trace(unasked(error, because))
+
     def _begin(self, attempt: Attempt) -> None:
         current = self.machine.current
         for session in tuple(self.sessions):  # one that does not answer our close: two at once are enough
             if current is None or session.attempt.number != current.number:
                 session.connection.abort()
         request = self._move.request if attempt.why == "move" and self._move is not None else None
+        self.history.begin(attempt)
         run = AttemptRun(self, attempt, request or self.request, resolve=request is None)
         self._attempt = self.own(self._make_attempt(run))
 
@@ -304,6 +324,7 @@ class Supervisor:
         try:
             await self._carry_out(run)
         finally:
+            self.history.left(run.attempt.number, self._loop.time())
             if self._attempt is asyncio.current_task():
                 self._attempt = None  # an idle client keeps nothing of it
 
@@ -320,9 +341,11 @@ class Supervisor:
             if error.attempt is None:
                 error.attempt, error.generation = run.attempt.alone(), run.attempt.generation
             error = self._adapt(error, run.request)
+            self.history.failed(number, error, self._loop.time())
             self.perform(self.machine.failed(number, error, run.phase, run.request, self._loop.time()))
             return
         session.become_ready()
+        self.history.ready(number, self._loop.time())
         self.delivery.join(session)
         self.perform(self.machine.ready(number, self._loop.time()))
         self.delivery.advance()
@@ -359,6 +382,7 @@ class Supervisor:
                     setattr(better, name, getattr(error, name))
             if better is not error and better.__cause__ is None and type(better) is not type(error):
                 better.__cause__ = error
+            self.history.adapted(request.attempt.number, hook.plugin)
             return better  # type: ignore[no-any-return]
         return error
 
@@ -378,6 +402,8 @@ class Supervisor:
                 return
             if decision is not None:
                 break
+        decider = hook.plugin if decision is not None else None
+        self.history.decided(failure.request.attempt.number, decider, decision)
         self.perform(self.machine.answer(decision, asked=bool(hooks)))
 
     def _due(self) -> None:

@@ -190,7 +190,9 @@ async def test_answers_are_waited_for_where_nobody_types(
     waits = []
 
     class Recorder:
-        def __init__(self, client: Client, source: Input, screen: Screen, wait: float, attended: bool) -> None:
+        def __init__(
+            self, client: Client, source: Input, screen: Screen, wait: float, attended: bool, tracing: None
+        ) -> None:
             waits.append((wait, attended))
 
         async def run(self) -> int:

@@ -1,4 +1,4 @@
-"""The command `libws`: look at plugins, check, try and drill connections, see a client ride out faults.
+"""The command `libws`: look at plugins, check, try, trace and drill connections, see a client ride out faults.
 
 It needs the extra `[standard]`, which brings cyclopts for the commands and rich for the terminal.
 """
@@ -61,6 +61,7 @@ def _app() -> App:
     from .demo import demo
     from .drill import drill
     from .plugins import plugins
+    from .trace import trace
 
     app = App(
         name="libws",
@@ -70,6 +71,6 @@ def _app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (plugins, check, connect, demo, drill):
+    for command in (plugins, check, connect, trace, demo, drill):
         app.command(command)
     return app

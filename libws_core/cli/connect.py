@@ -13,6 +13,7 @@ from .targets import AsJson, ClientName, Enable, HeaderLines, Set, Subprotocols,
 
 if TYPE_CHECKING:
     from ..client import Client
+    from .conversation import Tracing
     from .keyboard import Cutter, Editor
     from .screen import Screen, TerminalScreen
 
@@ -20,6 +21,7 @@ PATIENCE = 1.0
 """Seconds to stay for answers when input that is no terminal has ended, unless `--wait` says otherwise."""
 
 Wait = Annotated[float | None, Parameter(name="--wait")]
+Traced = Annotated[bool, Parameter(name="--trace", negative=(), show_default=False)]
 
 
 def connect(
@@ -32,6 +34,7 @@ def connect(
     headers: HeaderLines = (),
     subprotocols: Subprotocols = (),
     wait: Wait = None,
+    trace: Traced = False,
     as_json: AsJson = False,
 ) -> int:
     """Connect, stay connected, send what you type and show what arrives.
@@ -54,27 +57,30 @@ def connect(
         subprotocols: a subprotocol to offer. May be repeated.
         wait: seconds to stay after the end of the input; inf = until the connection ends for good. Default: 0 at a
             terminal, else 1.
+        trace: also show each call of a hook: who was asked, the answer, the time it took.
         as_json: print one JSON object a line, for each message and event.
     """
     from ..client import Client
     from ..errors import ConfigurationError
+    from .conversation import Tracing
     from .rendering import LiteralConsole, printable
 
     if wait is not None and not wait >= 0:
         raise UsageError("--wait takes seconds from 0 on, or inf")
     wanted = Target(target, client, enable, settings, headers, subprotocols)
+    tracing = Tracing() if trace else None
     try:
-        made = Client(**wanted.arguments())
+        made = Client(**wanted.arguments(), _trace=tracing)
     except ConfigurationError as error:
         LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
         return 2
     try:
-        return asyncio.run(hold_conversation(made, wait, as_json))
+        return asyncio.run(hold_conversation(made, wait, as_json, tracing))
     except asyncio.CancelledError:
         return 130
 
 
-async def hold_conversation(client: Client, wait: float | None, as_json: bool) -> int:
+async def hold_conversation(client: Client, wait: float | None, as_json: bool, tracing: Tracing | None = None) -> int:
     """Choose how to read and to show, and hold the conversation; gives the exit code."""
     from .conversation import Conversation
     from .keyboard import Editor, Input, Lines
@@ -90,7 +96,7 @@ async def hold_conversation(client: Client, wait: float | None, as_json: bool) -
 
     async def talk(screen: Screen, cutter: Cutter) -> int:
         with ScreenLog(screen.note).installed():
-            return await Conversation(client, Input(descriptor, cutter), screen, wait, attended).run()
+            return await Conversation(client, Input(descriptor, cutter), screen, wait, attended, tracing).run()
 
     if as_json:
         return await talk(JsonScreen(), Lines())

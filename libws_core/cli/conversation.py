@@ -6,15 +6,52 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from ..client import Client
 from ..errors import LibwsError, NotReady
 from ..events import Connected, Event
 from ..machine import State
+from ..trace import Call
 from ..types import Message
-from .keyboard import Input, LineTooLong
+from .keyboard import LineTooLong
 from .screen import Screen, TerminalScreen
+
+
+class Source(Protocol):
+    """Where the lines to send come from."""
+
+    async def read(self) -> str | None:
+        """The next line; None = there are no more."""
+
+
+class NoLines:
+    """A source of nothing."""
+
+    async def read(self) -> str | None:
+        """There are no lines."""
+        return None
+
+
+class Tracing:
+    """Takes a client's trace from its assembly on, and hands it on when there is somewhere to show it."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Call | Event] = []
+        self._show: Callable[[Call | Event], None] | None = None
+
+    def __call__(self, what: Call | Event) -> None:
+        """Take a call or an event."""
+        if self._show is None:
+            self._waiting.append(what)
+        else:
+            self._show(what)
+
+    def lead_to(self, show: Callable[[Call | Event], None]) -> None:
+        """Show what has waited, and from now on everything."""
+        for what in self._waiting:
+            show(what)
+        self._waiting, self._show = [], show
 
 
 class Conversation:
@@ -26,9 +63,18 @@ class Conversation:
         screen: shows what arrives.
         wait: seconds to stay after the end of the input; `math.inf` = until the client or a signal ends it.
         attended: somebody types the lines and sees which are not sent; else a line waits until the client is READY.
+        tracing: the client's, if it is traced.
     """
 
-    def __init__(self, client: Client, source: Input, screen: Screen, wait: float, attended: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        screen: Screen,
+        wait: float,
+        attended: bool,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._client = client
         self._source = source
         self._screen = screen
@@ -41,6 +87,7 @@ class Conversation:
         self._stop = asyncio.Event()
         self._failed = False
         self._unread = False
+        self._tracing = tracing
 
     async def run(self) -> int:
         """Hold the conversation; gives the exit code."""
@@ -48,6 +95,8 @@ class Conversation:
         self._running = asyncio.current_task()
         client.on(Event, self._on_event)
         client.on_message(self._on_message)
+        if self._tracing is not None:
+            self._tracing.lead_to(self._on_traced)
         with _signals(self._on_signal):
             tasks = [asyncio.ensure_future(each) for each in self._parts()]
             try:
@@ -132,7 +181,14 @@ class Conversation:
         self._events += 1
         self._changed.set()
         self._connected = self._connected or isinstance(event, Connected)
-        self._show(self._screen.event, event)
+        if self._tracing is None:  # which shows it before the plugins that observe it
+            self._show(self._screen.event, event)
+
+    def _on_traced(self, what: Call | Event) -> None:
+        if isinstance(what, Call):
+            self._show(self._screen.call, what)
+        else:
+            self._show(self._screen.event, what)
 
     def _on_message(self, message: Message) -> None:
         self._show(self._screen.message, message)

@@ -27,8 +27,11 @@ from ..events import (
     Reopened,
     Retrying,
 )
+from ..history import error_data
 from ..secret import Secret, public_url
+from ..trace import Call
 from ..types import Kind, Message
+from ..wording import event_words
 
 SHOWN_BYTES = 64
 """Bytes of a binary message that are shown on a terminal."""
@@ -103,37 +106,29 @@ def event_text(event: Event) -> tuple[str, str] | None:
     match event:
         case Connecting(phase="dial"):
             return f"connecting, attempt {event.attempt}", "dim"
-        case Connecting():
+        case Connecting() | Closed(error=None):
             return None
-        case AttemptFailed():
-            return f"attempt {event.attempt} failed in {event.phase}: {event.error}", "red"
-        case Connected():
-            return "connected", "green"
+    return event_words(event), event_style(event)
+
+
+def event_style(event: Event) -> str:
+    """How rich shows an event."""
+    match event:
+        case Connecting() | Closed(error=None):
+            return "dim"
         case Disconnected(error=error) if error.initiator == "local" and error.code == 1000:
-            return f"closed by us after {event.uptime:.1f} s{_unconfirmed(event.unconfirmed)}", "dim"
-        case Disconnected():
-            return f"lost after {event.uptime:.1f} s: {event.error}{_unconfirmed(event.unconfirmed)}", "red"
-        case Retrying():
-            return f"next attempt in {event.delay:.2f} s", "yellow"
-        case Reconnected():
-            return f"connected again, connection {event.generation}", "green"
-        case Reopened():
-            return f"moved to connection {event.generation}, {event.overlap:.1f} s with both", "green"
+            return "dim"
+        case AttemptFailed() | Disconnected():
+            return "red"
+        case Connected() | Reconnected() | Reopened():
+            return "green"
+        case Retrying() | Dropped():
+            return "yellow"
         case Gap():
-            about = f" of {event.topic}" if event.topic is not None else ""
-            where = f", {event.first} to {event.last}" if event.first is not None else ""
-            return f"messages{about} may be missing here{where}: {event.why}", "magenta"
-        case Dropped():
-            return f"{event.count} messages dropped: {event.why}", "yellow"
-        case Closed(error=None):
-            return None
+            return "magenta"
         case Closed():
-            return f"failed: {event.error}", "bold red"
-    return type(event).__name__, ""  # a plugin's own
-
-
-def _unconfirmed(count: int) -> str:
-    return f"; {count} messages sent without a proof that they were read" if count else ""
+            return "bold red"
+    return ""  # a plugin's own
 
 
 def event_data(event: Event) -> dict[str, Any]:
@@ -146,14 +141,9 @@ def event_data(event: Event) -> dict[str, Any]:
     return data
 
 
-def error_data(error: LibwsError) -> dict[str, Any]:
-    """An error for programs."""
-    data: dict[str, Any] = {"error": type(error).__name__, "text": error.text}
-    for name in ("verdict", "phase", "initiator", "fault", "code", "status", "retry_after"):
-        value = getattr(error, name)
-        if value is not None:
-            data[name] = public(value)
-    return data
+def call_data(call: Call) -> dict[str, Any]:
+    """A call of a hook for programs."""
+    return {"type": "hook", **call._asdict()}
 
 
 def public(value: Any, hide: bool = False) -> Any:

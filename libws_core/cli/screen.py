@@ -16,13 +16,17 @@ from typing import Any, Protocol
 from rich.text import Text
 
 from .. import clock
-from ..events import Event
+from ..events import Closed, Event
+from ..trace import Call
 from ..types import Message
+from ..wording import event_words
 from .keyboard import Editor
 from .rendering import (
     SHOWN_BYTES,
     LiteralConsole,
+    call_data,
     event_data,
+    event_style,
     event_text,
     message_data,
     message_text,
@@ -31,6 +35,10 @@ from .rendering import (
 )
 
 PROMPT = "> "
+CALLS = "dim"
+"""The style of a trace's lines among others."""
+DECIDING = ("adapt_error", "reconnect")
+"""Hooks whose answers decide what follows a failure."""
 
 
 class Screen(Protocol):
@@ -41,6 +49,9 @@ class Screen(Protocol):
 
     def event(self, event: Event) -> None:
         """Something happened to the client."""
+
+    def call(self, call: Call) -> None:
+        """A hook was called, of a client that is traced."""
 
     def note(self, text: str) -> None:
         """The program has something to say, which may hold what a server sent."""
@@ -56,6 +67,10 @@ class JsonScreen:
     def event(self, event: Event) -> None:
         """Something happened to the client."""
         self._write(event_data(event))
+
+    def call(self, call: Call) -> None:
+        """A hook was called."""
+        self._write({**call_data(call), "wall": clock.wall()})
 
     def note(self, text: str) -> None:
         """The program has something to say."""
@@ -83,9 +98,52 @@ class PipeScreen:
         if told is not None:
             self._errors.print(Text(f"* {printable(told[0])}", style=told[1]))
 
+    def call(self, call: Call) -> None:
+        """A hook was called."""
+        self._errors.print(Text(f"  {printable(str(call))}", style=CALLS))
+
     def note(self, text: str) -> None:
         """The program has something to say."""
         self._errors.print(Text(f"! {printable(text)}"))
+
+
+class JsonCallScreen(JsonScreen):
+    """The same for `libws trace`, which does not show messages."""
+
+    def message(self, message: Message) -> None:
+        """A message has arrived."""
+
+
+class CallScreen:
+    """A line for each call of a hook and each event, on the standard output, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._console = LiteralConsole()
+        self._began: float | None = None
+        self._received = 0
+
+    def message(self, message: Message) -> None:
+        """A message has arrived: it is counted."""
+        self._received += 1
+
+    def event(self, event: Event) -> None:
+        """Something happened to the client."""
+        self._line(event_words(event), event_style(event))
+        if isinstance(event, Closed):
+            self._line(f"messages received: {self._received}", "dim")
+
+    def call(self, call: Call) -> None:
+        """A hook was called."""
+        self._line(f"  {call}", "red" if call.raised else "cyan" if call.hook in DECIDING else "")
+
+    def note(self, text: str) -> None:
+        """The program has something to say."""
+        self._line(f"! {text}", "yellow")
+
+    def _line(self, text: str, style: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._began = now if self._began is None else self._began
+        self._console.print(Text.assemble((f"{now - self._began:9.3f} s  ", "dim"), (printable(text), style)))
 
 
 class TerminalScreen:
@@ -109,6 +167,10 @@ class TerminalScreen:
         told = event_text(event)
         if told is not None:
             self._say(Text(f"* {printable(told[0])}", style=told[1]))
+
+    def call(self, call: Call) -> None:
+        """A hook was called."""
+        self._say(Text(f"  {printable(str(call))}", style=CALLS))
 
     def note(self, text: str) -> None:
         """The program has something to say."""
