@@ -15,11 +15,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
 from .. import __version__
+from ..plugins import name_by_rule
 
 __all__ = ["CONTRACTS", "DOCS", "KINDS", "Plan", "class_of", "module_of", "names_in", "render"]
 
@@ -85,6 +85,7 @@ def class_of(name: str) -> str:
 
 def render(plan: Plan) -> dict[str, str]:
     """The five files of a plugin, by their paths."""
+    plan = plan._replace(hooks=[hook for hook in DOCS if hook in plan.hooks])  # each once, in the order of a life
     module, words = module_of(plan.name), {*plan.hooks}
     kind = "hooks" if plan.hooks else "provider"
     values = _values(plan)
@@ -120,7 +121,7 @@ def _values(plan: Plan) -> dict[str, str]:
         doc = DOCS[plan.hooks[0]]
     else:
         doc = f"What {plan.name} needs of a client."
-    major, minor = __version__.split(".")[:2]
+    cls = class_of(plan.name)
     client = f'Client("wss://example.com/socket", plugins=["{plan.name}"]'
     token = not plan.hooks or "authenticate" in plan.hooks
     options = f'options = {{"{plan.name}": {{"token": "..."}}}}\n'
@@ -128,12 +129,14 @@ def _values(plan: Plan) -> dict[str, str]:
         "name": plan.name,
         "distribution": f"libws-{plan.name}",
         "module": module_of(plan.name),
-        "Class": class_of(plan.name),
+        "Class": cls,
         "doc": doc,
         "summary": doc,
-        "core": f">={major}.{minor},<{int(major) + 1}",
+        "core": _ours(),
         "authors": f"authors = [{_author(plan.author)}]" if plan.author else "",
         "contracts": _contracts(plan),
+        # Where the class does not tell the name, as that of "acme-2".
+        "naming": "" if name_by_rule(type(cls, (), {})) == plan.name else f'\n    name = "{plan.name}"',
         "example": f"{options}client = {client}, options=options)" if token else f"client = {client})",
     }
 
@@ -152,17 +155,23 @@ def _author(written: str) -> str:
     found = re.fullmatch(r"(.*?)\s*<([^<>]+)>", written)
     parts = {"name": found[1], "email": found[2]} if found else {"name": written}
     # A JSON string without control characters is one of TOML, too.
-    return f"{{ {', '.join(f'{key} = {json.dumps(value, ensure_ascii=False)}' for key, value in parts.items() if value)} }}"
+    items = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in parts.items() if value]
+    return f"{{ {', '.join(items)} }}"
 
 
 def _needs(source: str, provider: bool) -> Iterator[str]:
     """The distributions that the source imports or uses, in order."""
-    major, minor = __version__.split(".")[:2]
-    yield f"libws-core>={major}.{minor},<{int(major) + 1}"
+    yield f"libws-core{_ours()}"
     if provider:
-        yield f"libws-ping>={major}.{minor},<{int(major) + 1}"
+        yield f"libws-ping{_ours()}"
     if "from msgspec import" in source:
         yield "msgspec>=0.19"
+
+
+def _ours() -> str:
+    """Which versions of the core and the official plugins fit: this one and later ones."""
+    major, minor = __version__.split(".")[:2]
+    return f">={major}.{minor},<{int(major) + 1}"
 
 
 def _filled(template: str, words: Set[str], values: dict[str, str]) -> str:

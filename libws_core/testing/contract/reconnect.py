@@ -249,7 +249,10 @@ def _no_other_time_or_chance() -> Iterator[set[str]]:
         return call
 
     with contextlib.ExitStack() as stack:
-        for module, names in ((time, ("time", "monotonic", "perf_counter", "time_ns")), (random, ("random", "uniform"))):
+        for module, names in (
+            (time, ("time", "monotonic", "perf_counter", "time_ns")),
+            (random, ("random", "uniform")),
+        ):
             for name in names:
                 real = getattr(module, name)
                 stack.enter_context(mock.patch.object(module, name, told(f"{module.__name__}.{name}", real)))
