@@ -36,8 +36,8 @@ def every_error() -> Iterator[LibwsError]:
             for code in CODES:
                 yield kind(f"closed with {code}", code=code)
         elif kind is errors.ProxyError:
-            for status in (None, 407, 503):
-                yield kind("the proxy refused", status=status)
+            for refused in (None, 407, 503):
+                yield kind("the proxy refused", status=refused)
         else:
             yield kind(f"an example of {name}")
 

@@ -20,7 +20,7 @@ from .hearing import everything, hear
 if TYPE_CHECKING:
     from .plugin import PluginContract
 
-__all__ = ["MARKER", "find", "revealed", "told"]
+__all__ = ["MARKER", "find", "revealed", "ridden", "told"]
 
 MARKER = "kQ7vZx2mW9tR4pL8"
 """What is planted; letters and digits, so that no way to quote it changes it."""
@@ -86,16 +86,25 @@ def _forms(secret: str) -> set[str]:
 
 
 def _ride(contract: PluginContract, changes: dict[str, Any]) -> Iterator[str]:
+    days: dict[str, tuple[Step, ...]] = {
+        "with a good server": (contract.server,),
+        "with a server that refuses": (refuse(503), refuse(401), refuse(403)),
+        "with a server that hangs up": (cut(), lambda peer: peer.drop(reset=True) and None, _closes),
+    }
+    yield from ridden(contract, changes, days)
+
+
+def ridden(contract: PluginContract, changes: dict[str, Any], days: dict[str, tuple[Step, ...]]) -> Iterator[str]:
+    """Where a secret can be read on days of all kinds, once a day.
+
+    Args:
+        changes: options beside those of a valid one.
+        days: the script of each server.
+    """
     plugin = subject.make(contract, changes)
     secrets = revealed(plugin)
     if not secrets:
         return
-    echo = refuse(401, {"X-Echo": "no"}, " ".join(sorted(secrets)))
-    days: dict[str, tuple[Step, ...]] = {
-        "with a good server": (contract.server,),
-        "with a server that refuses": (refuse(503), echo, refuse(403)),
-        "with a server that hangs up": (cut(), lambda peer: peer.drop(reset=True) and None, _closes),
-    }
     said = [("its repr", repr(plugin)), ("its str", str(plugin))]
     for day, steps in days.items():
         with hear() as heard:

@@ -32,6 +32,8 @@ class Seen(NamedTuple):
     """What it did beside defining things, in words."""
     loaded: Sequence[str]
     """The modules that it loaded."""
+    by_name: bool
+    """It is found on the path, and is not a file of tests."""
 
 
 def look(plugin: type) -> Seen:
@@ -45,14 +47,14 @@ def look(plugin: type) -> Seen:
 
 @functools.cache
 def _look(module: str, file: str) -> Seen:
-    loaded = _run([module, file, None])
+    by_name, loaded = _run([module, file, None])
     package = module.partition(".")[0]
     mine = {package, *_packages()}
     foreign = [each for each in loaded if each != module and each.partition(".")[0] not in mine and each != "__main__"]
-    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded)
+    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded, by_name)
 
 
-def _run(what: list[Any]) -> list[str]:
+def _run(what: list[Any]) -> Any:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
     environment.pop("PYTHONWARNINGS", None)
     done = subprocess.run(
@@ -64,8 +66,7 @@ def _run(what: list[Any]) -> list[str]:
     )
     if done.returncode != 0:
         raise AssertionError(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
-    found: list[str] = json.loads(done.stdout)
-    return found
+    return json.loads(done.stdout)
 
 
 def _packages() -> dict[str, Entry]:
