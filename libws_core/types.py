@@ -97,6 +97,9 @@ class Message(msgspec.Struct, gc=False, eq=False):  # a Struct is made in half t
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and other.kind == self.kind and other.data == self.data
 
+    def __ne__(self, other: object) -> bool:  # a Struct has its own, which compares by identity
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.kind, self.data))
 

@@ -44,6 +44,7 @@ class TestMessage:
 
     def test_messages_are_equal_by_kind_and_data(self) -> None:
         assert Message.text("a") == Message.text("a")
+        assert not Message.text("a") != Message.text("a")  # noqa: SIM202
         assert Message.ping(b"a") != Message.pong(b"a")
         assert len({Message.text("a"), Message.text("a"), Message.binary(b"a")}) == 2
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .clock import seeded as seeded
     from .clock import virtual as virtual
     from .contract.auth import AuthContract as AuthContract
+    from .contract.dialer import DialerContract as DialerContract
     from .contract.keep_alive import KeepAliveContract as KeepAliveContract
     from .contract.plugin import PluginContract as PluginContract
     from .contract.provider import ProviderContract as ProviderContract
@@ -66,6 +67,7 @@ _HOMES = {
     "contract.provider": ["ProviderContract"],
     "contract.reconnect": ["ReconnectContract"],
     "contract.stages": ["StageContract"],
+    "contract.dialer": ["DialerContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],

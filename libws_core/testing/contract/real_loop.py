@@ -1,0 +1,68 @@
+"""Contract tests that need real sockets: each runs on a loop of its own, and each wait says what it waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+ContractT = TypeVar("ContractT")
+
+PATIENCE = 10.0
+"""Seconds that a wait may take unless a class says otherwise."""
+SEVERAL = 50
+"""Turns of the loop in which bytes on loopback have come, if they were sent and somebody reads."""
+
+
+def on_real_loop(
+    function: Callable[Concatenate[ContractT, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[ContractT, P], None]:
+    """Make a plain test method of an async one, which runs on a loop that the class's `loop_factory` makes.
+
+    What the loop would only log, such as an error in a callback, fails the test.
+    """
+
+    @functools.wraps(function)
+    def on_a_loop_of_its_own(self: ContractT, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        factory: Any = type(self).loop_factory  # type: ignore[attr-defined]  # through the class: it is no method
+        if isinstance(factory, property):
+            factory = self.loop_factory  # type: ignore[attr-defined]
+        with asyncio.Runner(loop_factory=factory) as runner:
+            unhandled: list[dict[str, Any]] = []
+            runner.get_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+            runner.run(function(self, *args, **kwargs))
+        for context in unhandled:
+            raise AssertionError(f"the loop met what nobody handled: {context['message']}") from context.get(
+                "exception"
+            )
+
+    return on_a_loop_of_its_own
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float, what: str | Callable[[], str]) -> AsyncIterator[None]:
+    """Fail if the body takes longer; `what` says what it waits for."""
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            yield
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        text = what if isinstance(what, str) else what()
+        raise AssertionError(f"waited {seconds:g} s for {text}") from None
+
+
+async def turns(number: int = SEVERAL) -> None:
+    """Let the loop go round so often."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for what no event tells, such as a property that changes."""
+    async with within(seconds, what):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
