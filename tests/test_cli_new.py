@@ -54,7 +54,9 @@ def lay_out(plan: Plan, folder: Path) -> Path:
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     info = root / "src" / f"{module_of(plan.name)}-{project['version']}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines += [f"Requires-Dist: {need}" for need in project["dependencies"]]
+    (info / "METADATA").write_text("\n".join([*lines, "", render(plan)["README.md"]]), "utf-8")
     points = [f"{name} = {value}" for name, value in project["entry-points"][GROUP].items()]
     (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *points, ""]))
     return root

@@ -86,7 +86,7 @@ def class_of(name: str) -> str:
 def render(plan: Plan) -> dict[str, str]:
     """The five files of a plugin, by their paths."""
     plan = plan._replace(hooks=[hook for hook in DOCS if hook in plan.hooks])  # each once, in the order of a life
-    module, words = module_of(plan.name), {*plan.hooks}
+    module, words = module_of(plan.name), {*plan.hooks, *(["dialer"] if [*plan.hooks] == ["dial"] else [])}
     kind = "hooks" if plan.hooks else "provider"
     values = _values(plan)
     source = _python(f"{kind}.py.txt", words, values)
