@@ -6,9 +6,10 @@
 #   make check     style, types, the rules of the house, docs in step with the code
 #   make wheels    builds every distribution into dist/, then runs the demo from them in an empty environment
 #   make bench     speed beside other clients, into docs/performance.md; roughly: make bench QUICK=1
+#   make docs      the documentation site, into site/; or on this machine's port 8000: make docs SERVE=1
 #   make clean     takes away what the others made
 # Another Python: make test PYTHON=python3.13
-.PHONY: demo test simulate chaos check wheels bench clean
+.PHONY: demo test simulate chaos check wheels bench docs clean
 .DEFAULT_GOAL := test
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
@@ -16,9 +17,10 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 BIN := .venv/bin
 READY := .venv/ready
 BENCH := .venv/bench-ready
+DOCS := .venv/docs-ready
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard libws_plugins/*/pyproject.toml))
 INSTALL := python -m pip install -q --disable-pip-version-check -c constraints.txt
-RULES := tests/test_architecture.py tests/test_docs.py tests/test_packaging.py
+RULES := tests/test_architecture.py tests/test_docs.py tests/test_packaging.py tests/test_site.py
 
 # hatchling and editables come first, so that the constraints hold for what builds the distributions, too.
 $(READY): requirements-dev.txt constraints.txt pyproject.toml $(PLUGINS:%=%/pyproject.toml)
@@ -42,10 +44,10 @@ simulate: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m pytest -s -m endurance $(PYTEST)
 
-check: $(READY)
+check: $(DOCS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench
+	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench docs
 	$(BIN)/python -m pytest -q -m "not install" $(RULES)
 
 wheels: $(READY)
@@ -64,6 +66,13 @@ $(BENCH): $(READY) bench/requirements.txt
 bench: $(BENCH)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
+$(DOCS): $(READY) docs/requirements.txt
+	$(BIN)/$(INSTALL) -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(if $(SERVE),serve,build) --strict
+
 clean:
-	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist build site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name node_modules -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""README and docs: every block of code runs, every profile loads, and words and code say the same.
+"""READMEs and docs: every block of code runs, every profile loads, and words and code say the same.
 
 A comment above a block says what to do with it:
 
@@ -9,8 +9,14 @@ A comment above a block says what to do with it:
     <!-- run: pytest -->             it is a file of tests
     <!-- file: PATH -->              a file of the page's own project
     <!-- profile: NAME -->           a profile, for the page's other blocks
+    <!-- client -->                  one or more calls of Client, which is at hand: they must not raise
+    <!-- options: PLUGIN -->         that plugin's options, as `options` in Python or a table of a profile: a client is
+                                     made with them
     <!-- output -->                  what the block above prints
+    <!-- output: roughly -->         the same, but for its numbers
     <!-- no-run: REASON -->          leave it alone
+
+A block of sh without a comment is only shown: what it names must exist.
 """
 
 from __future__ import annotations
@@ -20,16 +26,19 @@ import dataclasses
 import inspect
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
 
 import libws_core
 import libws_core.testing
@@ -44,7 +53,8 @@ from libws_core.testing import Peer, Server, refuse
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
-PAGES["README.md"] = (ROOT / "README.md").read_text("utf-8")
+READMES = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "libws_plugins").glob("*/README.md"))]
+PAGES |= {page: (ROOT / page).read_text("utf-8") for page in ("README.md", "CONTRIBUTING.md", *READMES)}
 DOCS = "\n".join(text for name, text in PAGES.items() if name.startswith("docs/"))
 PLUGINS = sorted(path.parent.name for path in (ROOT / "libws_plugins").glob("*/pyproject.toml"))
 URL = "wss://example.com/socket"
@@ -105,10 +115,15 @@ def place_of(block: Block) -> str:
     return f"{block.page}:{block.line}"
 
 
-def expected_output(block: Block) -> str | None:
+def expected_output(block: Block) -> Block | None:
     page = blocks_of(block.page)
     following = page[page.index(block) + 1 :]
-    return following[0].text if following and following[0].directive == "output" else None
+    return following[0] if following and following[0].verb == "output" else None
+
+
+def rounded(text: str, expected: Block) -> str:
+    """What is compared: where numbers do not count, each is the same."""
+    return re.sub(r"\d+(\.\d+)?", "0", text) if expected.words == ["roughly"] else text
 
 
 def write_files(page: str, folder: Path) -> None:
@@ -194,47 +209,93 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("block", RUN, ids=place_of)
-async def test_every_block_runs_and_prints_what_the_page_says(
-    block: Block, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    write_files(block.page, tmp_path)
-    server, *more = block.words
-    assert {*more} <= {"then Ctrl-C", "installed"}
-    site = request.getfixturevalue("project") / "site" if "installed" in more else None
-    if server == "pytest":
-        (tmp_path / "test_block.py").write_text(block.text, "utf-8")
-        await run_pytest(tmp_path / "test_block.py", site)
-        return
+class Ran(NamedTuple):
+    """What became of a block."""
+
+    output: str
+    told: str
+    """What it said beside its output."""
+    status: int | None
+
+
+async def run_block(block: Block, folder: Path, site: Path | None) -> Ran:
+    """Run a block in a process of its own, against its server."""
     expected = expected_output(block)
     assert expected is not None, "a block that runs shows what it prints"
+    interrupted = "then Ctrl-C" in block.words
     command = (sys.executable, "-X", "dev", "-W", "error") if block.language == "python" else ("sh", "-e")
-    async with url_of(server) as url:
-        (tmp_path / "block").write_text(block.text.replace(URL, url), "utf-8")
+    async with url_of(block.words[0]) as url:
+        (folder / "block").write_text(block.text.replace(URL, url), "utf-8")
         process = await asyncio.create_subprocess_exec(
             *(*command, "block"),
-            cwd=tmp_path,
+            cwd=folder,
             env=environment(site),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(PATIENCE):
-                output = await read_output(process, expected) if "then Ctrl-C" in more else ""
-                if "then Ctrl-C" in more and process.returncode is None:
+                output = await read_output(process, expected.text) if interrupted else ""
+                if interrupted and process.returncode is None:
                     process.send_signal(signal.SIGINT)
                 rest, complaints = await process.communicate()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    told = complaints.decode()
-    assert output + rest.decode() == expected, told
-    assert "Warning" not in told
-    if "then Ctrl-C" in more:
-        assert told.rstrip().endswith("KeyboardInterrupt")
+    return Ran(output + rest.decode(), complaints.decode(), process.returncode)
+
+
+async def run_alone(block: Block, folder: Path, site: Path | None) -> Ran | None:
+    """Run a block beside its page's files. None = it is a file of tests, and they passed."""
+    write_files(block.page, folder)
+    if block.words[0] != "pytest":
+        return await run_block(block, folder, site)
+    (folder / "test_block.py").write_text(block.text, "utf-8")
+    await run_pytest(folder / "test_block.py", site)
+    return None
+
+
+@pytest.fixture(scope="module")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Ran | None]]]:
+    """Every block that is to be tested and needs no installation, several at a time."""
+    chosen: list[Block] = [
+        item.callspec.params["block"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.originalname == test_every_block_runs_and_prints_what_the_page_says.__name__
+    ]
+
+    def run(block: Block) -> Ran | None:
+        return asyncio.run(run_alone(block, tmp_path_factory.mktemp("block"), None))
+
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    yield {place_of(block): pool.submit(run, block) for block in chosen if "installed" not in block.words}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("block", RUN, ids=place_of)
+async def test_every_block_runs_and_prints_what_the_page_says(
+    block: Block, tmp_path: Path, running: dict[str, Future[Ran | None]], request: pytest.FixtureRequest
+) -> None:
+    _, *more = block.words
+    assert {*more} <= {"then Ctrl-C", "installed"}
+    if "installed" in more:
+        ran = await run_alone(block, tmp_path, request.getfixturevalue("project") / "site")
     else:
-        assert process.returncode == 0, told
+        ran = await asyncio.wrap_future(running[place_of(block)])
+    if ran is None:
+        return
+    expected = expected_output(block)
+    assert expected is not None
+    assert rounded(ran.output, expected) == rounded(expected.text, expected), ran.told
+    assert "Warning" not in ran.told
+    if "then Ctrl-C" in more:
+        assert ran.told.rstrip().endswith("KeyboardInterrupt")
+    else:
+        assert ran.status == 0, ran.told
 
 
 async def run_pytest(tests: Path, site: Path | None) -> None:
@@ -257,15 +318,18 @@ async def test_the_worked_plugin_passes_its_own_tests(project: Path) -> None:
 
 def test_every_block_says_what_becomes_of_it() -> None:
     verbs = {
-        "python": {"run", "file", "no-run"},
-        "toml": {"profile", "file"},
+        "python": {"run", "file", "client", "options", "no-run"},
+        "toml": {"profile", "file", "options"},
         "text": {"", "output"},
         "sh": {"", "run"},
+        "go": {"no-run"},
     }
     for block in BLOCKS:
         assert block.verb in verbs[block.language], f"{place_of(block)}: {block.language} block: {block.directive!r}"
         if block.verb == "run":
             assert block.words[0] in {*SERVERS, "none", "pytest"}, place_of(block)
+        if block.verb == "output":
+            assert block.words in ([""], ["roughly"]), place_of(block)
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.verb == "profile"], ids=place_of)
@@ -275,6 +339,55 @@ def test_every_profile_makes_a_client(block: Block, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("LIBWS_PLUGINS", raising=False)
     for name in [None, *tomllib.loads(block.text).get("clients", {})]:
         Client.from_profile(tmp_path / block.words[0], name)
+
+
+def of_verb(*verbs: str) -> list[Block]:
+    return [block for block in BLOCKS if block.verb in verbs]
+
+
+@pytest.mark.parametrize("block", of_verb("client"), ids=place_of)
+def test_every_client_that_is_shown_can_be_made(block: Block) -> None:
+    made: list[Client] = []
+    exec(block.text, {"Client": lambda *args, **named: made.append(Client(*args, **named))})
+    assert made
+
+
+@pytest.mark.parametrize("block", of_verb("options"), ids=place_of)
+def test_options_that_are_shown_are_taken(block: Block, tmp_path: Path) -> None:
+    (name,) = block.words
+    if block.language == "toml":
+        profile = f'[client]\nurl = "{URL}"\nplugins = ["{name}"]\n{block.text}'
+        assert tomllib.loads(profile)["client"]["options"][name]
+        (tmp_path / "shown.toml").write_text(profile, "utf-8")
+        Client.from_profile(tmp_path / "shown.toml")
+        return
+    told: dict[str, Any] = {}
+    exec(block.text, told)
+    assert told["options"]
+    Client(URL, plugins=[name], options={name: told["options"]})
+
+
+@pytest.mark.parametrize("block", [block for block in of_verb("") if block.language == "sh"], ids=place_of)
+def test_a_command_that_is_only_shown_names_what_exists(block: Block) -> None:
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    commands = re.findall(r"^## (.*)$", PAGES["docs/command.md"], re.M)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert targets
+    for line in block.text.splitlines():
+        words = [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
+        match words:
+            case ["make", *named]:
+                assert {*named} <= {*targets[1].split()}, line
+            case ["libws", command, *_]:
+                assert command in commands, line
+            case ["pip", "install", *needs]:
+                for need in map(Requirement, needs):
+                    assert need.name == "libws-core" or need.name.removeprefix("libws-") in PLUGINS, line
+                    assert need.extras <= extras.keys(), line
+            case ["python", "app.py"]:
+                pass
+            case _:
+                pytest.fail(f"{line}: say in a comment above the block what becomes of it")
 
 
 # Tables
@@ -354,6 +467,15 @@ def test_the_readme_names_the_plugins_that_exist() -> None:
 def test_every_plugin_has_its_options_documented() -> None:
     headings = re.findall(r"^## (.*)$", PAGES["docs/options.md"], re.M)
     assert sorted({*headings} - {"Client", "Matches"}) == PLUGINS
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_readme_lists_the_options_of_its_plugin(plugin: str) -> None:
+    (cls,) = [each.cls for each in installed() if each.name == plugin]
+    assert cls is not None
+    listed = re.findall(r"^\| option \|.*\n(?:\|.*\n)+", PAGES[f"libws_plugins/{plugin}/README.md"], re.M)
+    told = [name for text in listed for table in tables(text) for name in names(table)]
+    assert told == [*options_of(cls)]
 
 
 def kinds(annotation: Any) -> str:
@@ -551,7 +673,7 @@ def headings(page: str) -> set[str]:
 
 
 def links() -> Iterator[tuple[str, str]]:
-    for page in [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md"]:
+    for page in [*PAGES, "CHANGELOG.md"]:
         for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text("utf-8")):
             yield page, link
 

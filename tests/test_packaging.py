@@ -124,7 +124,8 @@ def test_every_third_party_distribution_has_its_version_constrained() -> None:
 
 
 def test_nothing_is_constrained_that_nobody_needs() -> None:
-    assert {*constraints()} <= reached(everywhere=True) | {*lines("bench/requirements.txt")}
+    tools = {*lines("bench/requirements.txt"), *lines("docs/requirements.txt")}
+    assert {*constraints()} <= reached(everywhere=True) | tools
 
 
 @each_folder
