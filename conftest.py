@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["libws_core.testing.fixtures"]
+
 DIALERS = ("websockets", "picows")
 """The first is the one that clients have by default."""
 
