@@ -170,6 +170,15 @@ def test_what_is_neither_url_nor_file_is_told_so() -> None:
     assert "there is no file 'localhost:8080'; a URL begins with a scheme, such as wss://" in result.stderr
 
 
+def test_a_url_needs_no_slashes_but_a_file_of_that_name_comes_first(tmp_path: Path) -> None:
+    result = libws("check", "replay:session.jsonl")
+    assert "there is no file" not in result.stderr
+    command = [sys.executable, "-m", "libws_core.cli", "check"]
+    (tmp_path / "mine:client.toml").write_text('[client]\nurl = "ws://h"\n')
+    done = subprocess.run([*command, "mine:client.toml"], cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_one_of_several_clients_is_chosen(tmp_path: Path) -> None:
     path = tmp_path / "two.toml"
     path.write_text('[clients.a]\nurl = "ws://a"\n[clients.b]\nurl = "ws://b"\nsubprotocols = ["x"]\n')

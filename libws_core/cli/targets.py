@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ HeaderLines = Annotated[tuple[str, ...], _GIVEN, Parameter(name="--header")]
 Subprotocols = Annotated[tuple[str, ...], _GIVEN, Parameter(name="--subprotocol")]
 AsJson = Annotated[bool, _GIVEN, Parameter(name="--json")]
 ClientName = Annotated[str | None, Parameter(name="--client")]
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:(?!\d)")  # of two letters at least: C:\client.toml is a file
 
 
 class UsageError(Exception):
@@ -32,7 +34,7 @@ class Target:
     """What a command line says about a client. Its repr shows nothing, since values may be secrets."""
 
     where: str
-    """A URL, which has "://" in it, or the path of a profile."""
+    """A URL, or the path of a profile."""
     client: str | None = None
     """Which client of the profile."""
     enable: Sequence[str] = ()
@@ -55,7 +57,7 @@ class Target:
 
         arguments: dict[str, Any] = {"options": read_settings(self.settings)}
         headers = [_header(line) for line in self.headers]
-        if "://" in self.where:
+        if self._is_url():
             if self.client is not None:
                 raise UsageError("--client chooses from a profile; a URL has none")
             arguments |= {"url": self.where, "plugins": [*self.enable]}
@@ -72,6 +74,10 @@ class Target:
         if self.subprotocols:
             arguments["subprotocols"] = [*self.subprotocols]
         return arguments
+
+    def _is_url(self) -> bool:
+        """It has "://" in it, or begins with a scheme, such as replay:x.jsonl, and is no file; HOST:PORT has none."""
+        return "://" in self.where or (_SCHEME.match(self.where) is not None and not Path(self.where).exists())
 
     def _profile(self) -> Profile:
         from ..errors import Problem, ProfileError

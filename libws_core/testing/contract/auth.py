@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import LibwsError
 from ...events import AttemptFailed, Connected, Disconnected, Event
+from ...match import call
 from ..clock import Deadlock, VirtualLoop
 from ..memory import MemoryDialer
 from ..script import Refuse, Step, hang, refuse
@@ -54,6 +55,11 @@ class AuthContract(PluginContract):
     def refusals(self) -> Sequence[Step]:
         """How a server says no: steps of a script."""
         return (refuse(401),)
+
+    @property
+    def sources(self) -> Collection[str]:
+        """Options that are functions which give credentials; so it is, all that are functions here."""
+        return [name for name, value in self.options.items() if callable(value)]
 
     def test_a_refusal_ends_in_a_few_attempts(self) -> None:
         """Credentials that are refused are not offered for ever: an error that says so, and nothing hangs."""
@@ -101,7 +107,7 @@ class AuthContract(PluginContract):
                 broken(told, "tell what the server refused, not what it was given")
 
     def _check_source(self) -> None:
-        if not any(map(callable, self.options.values())):
+        if not self.sources:
             leave_out("no option is a function that gives credentials")
 
     def _refused(self, step: Step) -> _Refused:
@@ -113,15 +119,13 @@ class AuthContract(PluginContract):
         refused = _Refused()
 
         def counted(source: Callable[..., Any]) -> Callable[..., Any]:
-            from ...match import call
-
             def ask(argument: Any) -> Any:
                 refused.asked += 1
                 return call(source, argument)
 
             return ask
 
-        changes = {name: counted(value) for name, value in self.options.items() if callable(value)}
+        changes = {name: counted(self.options[name]) for name in self.sources}
 
         async def main() -> None:
             dialer = MemoryDialer(*steps)

@@ -20,7 +20,7 @@ RETRY_AFTERS = (0.0, 0.5, 1.0, 30.0, 3_600.0, 1e9)
 """Seconds that a server asks for."""
 STATUSES = (300, 400, 401, 403, 404, 407, 408, 410, 425, 429, 500, 501, 502, 503, 504, 505, 520, 599, 999)
 CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4000, 4401, 4999)
-PHASES = ("resolve", "admit", "authenticate", "dial", "establish", "ready")
+PHASES = ("resolve", "admit", "authenticate", "dial", "establish")
 
 
 def every_error() -> Iterator[LibwsError]:
@@ -59,7 +59,8 @@ def table(url: str) -> Iterator[Failure]:
 def failure(error: LibwsError, url: str, count: int = 1, uptime: float = 0.0) -> Failure:
     """A failure such as the core would tell of it."""
     lost = isinstance(error, errors.ConnectionClosed)
-    phase = "ready" if lost else PHASES[count % 5]
+    dialed = isinstance(error, errors.ConnectError) and not isinstance(error, errors.ConnectTimeout)
+    phase = "ready" if lost else "dial" if dialed else PHASES[count % len(PHASES)]
     attempt = Attempt(count + 1, 1 + lost, "reconnect" if count > 1 else "open")
     error.phase, error.attempt, error.generation = phase, attempt, attempt.generation
     return Failure(error, Request(url, attempt=attempt), phase, count, uptime if lost else 0.0)

@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...plugins import Entry, Shelf
+from .verdict import broken
 
 __all__ = ["Seen", "look", "undeclared"]
 
 PATIENCE = 60.0
 """Seconds that an interpreter may take."""
 
+KEPT = frozenset(
+    [
+        *["PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"],
+        *["SYSTEMROOT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PATHEXT", "WINDIR"],
+    ]
+)
+"""Of the environment, what an interpreter needs: anything else may be the doing of the very import."""
 PROGRAM = str(Path(__file__).with_name("watching.py"))
 
 
@@ -32,8 +40,6 @@ class Seen(NamedTuple):
     """What it did beside defining things, in words."""
     loaded: Sequence[str]
     """The modules that it loaded."""
-    by_name: bool
-    """It is found on the path, and is not a file of tests."""
 
 
 def look(plugin: type) -> Seen:
@@ -47,16 +53,16 @@ def look(plugin: type) -> Seen:
 
 @functools.cache
 def _look(module: str, file: str) -> Seen:
-    by_name, loaded = _run([module, file, None])
+    loaded = _run([module, file, None])
     package = module.partition(".")[0]
     mine = {package, *_packages()}
     foreign = [each for each in loaded if each != module and each.partition(".")[0] not in mine and each != "__main__"]
-    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded, by_name)
+    return Seen(_run([module, file, ["libws_core", *foreign]]), loaded)
 
 
-def _run(what: list[Any]) -> Any:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
-    environment.pop("PYTHONWARNINGS", None)
+def _run(what: list[Any]) -> list[str]:
+    environment = {name: value for name, value in os.environ.items() if name.upper() in KEPT}
+    environment["PYTHONPATH"] = os.pathsep.join(place for place in sys.path if place)
     done = subprocess.run(
         [sys.executable, "-P", PROGRAM, json.dumps(what)],
         capture_output=True,
@@ -65,8 +71,9 @@ def _run(what: list[Any]) -> Any:
         env=environment,
     )
     if done.returncode != 0:
-        raise AssertionError(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
-    return json.loads(done.stdout)
+        broken(f"{what[0]} cannot be imported in a fresh interpreter:\n{done.stderr}")
+    found: list[str] = json.loads(done.stdout)
+    return found
 
 
 def _packages() -> dict[str, Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import LibwsError, PluginFailed
@@ -42,6 +42,22 @@ class _Tap(MemoryDialer):
         """What came past, by the connection's number."""
         self.sessions: list[Session] = []
         """Those that were READY."""
+        self.chatter: list[Message] = []
+        """What the contract's own server said, beside what is tested."""
+
+    def _meet(self, peer: MemoryPeer, step: Any) -> None:
+        put = peer._put
+
+        def said(message: Message) -> None:
+            self.chatter.append(message)
+            put(message)
+
+        setattr(peer, "_put", said)  # noqa: B010 - for this peer alone
+        super()._meet(peer, step)
+
+    def speak(self, peer: MemoryPeer, message: Message) -> None:
+        """Say something that is tested."""
+        type(peer)._put(peer, message)
 
     @hookimpl
     def incoming(self, session: Session) -> Stage:
@@ -79,6 +95,10 @@ class Laboratory:
     def peer(self) -> MemoryPeer:
         """The server's end of the newest connection."""
         return self.dialer.peers[-1]
+
+    def apart(self, messages: Iterable[Message]) -> list[Message]:
+        """Data messages without what the contract's own server said."""
+        return [message for message in messages if is_data(message) and message not in self.dialer.chatter]
 
     @property
     def dropped(self) -> int:
@@ -122,10 +142,13 @@ class Laboratory:
         line._take = taken
 
     async def say(self, message: Message) -> bool:
-        """Let the server say something. False = that ended the connection; then another is READY, or the client over."""
+        """Let the server say something.
+
+        False = that ended the connection. Then another one is READY, or the client has ended.
+        """
         readies = self._readies
         lost = self._losses
-        self.peer._put(message)
+        self.dialer.speak(self.peer, message)
         await asyncio.sleep(MOMENT)
         if self._losses == lost:
             return True

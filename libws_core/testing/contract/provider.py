@@ -46,6 +46,12 @@ class ProviderContract(PluginContract):
         """Close codes, or ranges such as "4000-4009", with their verdict: "retry", "refresh" or "fatal"."""
         return {}
 
+    def test_a_client_is_assembled_from_its_options(self) -> None:
+        """A client can be made with it and with what it uses."""
+        if any(name not in Shelf().entries for name in self._uses()):
+            leave_out("it uses what is not installed, see test_the_plugins_that_it_uses_are_installed")
+        super().test_a_client_is_assembled_from_its_options()
+
     def test_the_plugins_that_it_uses_are_installed(self) -> None:
         """What `uses` names can be loaded, with these options."""
         shelf = Shelf()
@@ -99,21 +105,16 @@ class ProviderContract(PluginContract):
     def test_its_readme_has_the_checklist(self) -> None:
         """Its users read what it does about log-in, heartbeat, limits and the rest, and when that was tested."""
         entry = self._entry()
-        text = str(entry.point.dist.metadata.get("Description") or entry.point.dist.metadata.get_payload() or "")
+        metadata = entry.point.dist.metadata
+        text = str(metadata.get("Description") or metadata.get_payload() or "")
         if not text.strip():
             leave_out(f"{entry} has no long description")
-        missing = [word for word in CHECKLIST if not re.search(rf"(?im)^\W*{word.replace(' ', '[ -]')}", text)]
+        missing = [word for word in CHECKLIST if not re.search(_begins_with(word), text)]
         if missing:
-            broken(f"the README of {entry} says nothing of {', '.join(missing)}", "add a heading for each")
+            broken(f"the README of {entry} says nothing of {', '.join(missing)}", "add a heading or a point for each")
 
     def _uses(self) -> Mapping[str, Mapping[str, Any]]:
-        try:
-            plugin = subject.make(self)
-        except subject.Unmade as unmade:
-            leave_out(f"it cannot be made: {unmade}")
-        uses = getattr(plugin, "uses", {})
-        found: Mapping[str, Mapping[str, Any]] = uses() if callable(uses) else uses
-        return found
+        return subject.uses_of(self)
 
     def _entry(self) -> Entry:
         entries = Shelf().entries.get(subject.name_of(self), []) if self.name is not None else []
@@ -168,6 +169,11 @@ class ProviderContract(PluginContract):
         if state == "never READY":
             leave_out("it does not get READY, see test_it_gets_ready_again_after_each_loss")
         return came, state
+
+
+def _begins_with(word: str) -> str:
+    """A heading, a point of a list or a row that begins with a word, also behind a box that may be ticked."""
+    return rf"(?im)^\W*(?:x\]\W*)?{word.replace(' ', '[ -]')}"
 
 
 def _end(peer: MemoryPeer, code: int) -> None:

@@ -175,8 +175,9 @@ async def remains(client: Client, dialer: MemoryDialer, ours: set[asyncio.Task[A
     if ours:
         await asyncio.wait(ours)
     me = asyncio.current_task()
-    found += sorted(describe_task(task) for task in asyncio.all_tasks() if task is not me)
-    if _timers(loop):
+    tasks = sorted(describe_task(task) for task in asyncio.all_tasks() if task is not me)
+    found += tasks
+    if not tasks and _timers(loop):  # else they are those that the tasks wait for
         await asyncio.sleep(TIMERS)
         found += sorted(f"a timer of {name}" for name in _timers(loop))
     return found

@@ -50,6 +50,8 @@ _known: WeakKeyDictionary[type, _Fed] = WeakKeyDictionary()
 class StageContract(PluginContract):
     """Tests of a plugin that answers `incoming`, `outgoing` or `deliver`: order, and nothing lost that is not named.
 
+    What `server` says by itself is left out of account, as far as it passes unchanged.
+
     ```python
     class TestUnwrap(StageContract):
         plugin = Unwrap
@@ -118,7 +120,7 @@ class StageContract(PluginContract):
             async def say(lab: Laboratory, message: Message = message) -> list[Message]:
                 before = len(lab.got)
                 await lab.say(message)
-                return lab.got[before:]
+                return lab.apart(lab.got[before:])
 
             got = experiment(self, say)
             if len(got) != len(wanted) or not all(map(_same, got, wanted)):
@@ -231,7 +233,7 @@ class StageContract(PluginContract):
                 if lab.over:
                     break
         await asyncio.sleep(LATE)
-        fed.got, fed.dropped = lab.got[:], lab.dropped
+        fed.got, fed.dropped = lab.apart(lab.got), lab.dropped
         return fed
 
     def _check_plain(self) -> None:
@@ -264,14 +266,14 @@ def check_connections_apart(contract: PluginContract, messages: Sequence[Message
         for message in messages:
             if not await lab.say(message):
                 leave_out(f"{show(message)} ends the connection")
-        return passed[before:]
+        return lab.apart(passed[before:])
 
     async def together(lab: Laboratory) -> tuple[list[Message], list[Message]]:
         old = lab.peer
         first = lab.dialer.passed[old.number]
         began = len(first)
         for message in messages[:half]:
-            old.send(message)
+            lab.dialer.speak(old, message)
         await asyncio.sleep(MOMENT)
         moving = lab.dialer.sessions[-1].reopen("the contract tests a move", settle=SETTLE, overlap=5)
         await asyncio.sleep(1)
@@ -282,14 +284,14 @@ def check_connections_apart(contract: PluginContract, messages: Sequence[Message
         begins = len(second)
         for place, message in enumerate(messages):
             if half + place < len(messages):
-                old.send(messages[half + place])
-            new.send(message)
+                lab.dialer.speak(old, messages[half + place])
+            lab.dialer.speak(new, message)
             await asyncio.sleep(MOMENT)
         await asyncio.sleep(1)
         asyncio.ensure_future(moving).cancel()
-        return [each for each in first[began:] if is_data(each)], [each for each in second[begins:] if is_data(each)]
+        return lab.apart(first[began:]), lab.apart(second[begins:])
 
-    wanted = [each for each in experiment(contract, alone) if is_data(each)]
+    wanted = experiment(contract, alone)
     for which, got in zip(("old", "new"), experiment(contract, together), strict=True):
         if got != wanted:
             same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(got, wanted, strict=False))

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SteppedLoop", "cancelled", "lost"]
 
-STEPS = 50
+STEPS = 80
 """Turns at which a life is disturbed, spread evenly if it has more; the first ones, where most happens, all."""
+LATENCY = 0.05
+"""Virtual seconds that a message takes, so that there are turns between any two things."""
 READING = 30.0
 """Virtual seconds that the user reads."""
-ENDING = 60.0
-"""Virtual seconds in which a user who is cancelled must have ended."""
 
 Disturb = Callable[["SteppedLoop", asyncio.Task[Any], MemoryDialer], object]
 
@@ -117,7 +117,7 @@ def _once(contract: PluginContract, at: int, disturb: Disturb, steps: tuple[Step
         nonlocal turns
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SteppedLoop)
-        dialer = MemoryDialer(*steps)
+        dialer = MemoryDialer(*steps, latency=LATENCY)
         client = contract.client(dialer)
         task = loop.create_task(_life(contract, client))
         loop.turn, loop.at = 0, at
@@ -129,7 +129,7 @@ def _once(contract: PluginContract, at: int, disturb: Disturb, steps: tuple[Step
         loop.act = None
         problem = None
         if not task.done():
-            problem = f"{ENDING:g} s later the user's task has not ended"
+            problem = f"the user's task has not ended {ride.PATIENCE:g} s later"
             await client._supervisor.abandon()
         left = await ride.remains(client, dialer, {task})
         if problem is None and not task.cancelled():

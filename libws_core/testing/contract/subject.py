@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...binding import Flaw, flaws_of, new_manager
 from ...client import Client
+from ...conversion import mentions_secret
 from ...errors import ConfigurationError
 from ...hookspecs import hookimpl
 from ...options import configure, options_of
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from ..memory import MemoryDialer
     from .plugin import PluginContract
 
-__all__ = ["Again", "Unmade", "assemble", "assembled", "flaws", "make", "name_of", "refusal"]
+__all__ = [
+    "Again",
+    "Unmade",
+    "assemble",
+    "assembled",
+    "flaws",
+    "make",
+    "name_of",
+    "refusal",
+    "secret_options",
+    "uses_of",
+]
 
 
 class Unmade(Exception):
@@ -84,6 +95,16 @@ def make(contract: PluginContract, changes: Mapping[str, Any] | None = None) -> 
         raise Unmade(f"{kind}{error}") from error
 
 
+def uses_of(contract: PluginContract, changes: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """The plugins that it brings along, with their options; none if it cannot be made or cannot say."""
+    try:
+        uses = getattr(make(contract, changes), "uses", {})
+        found = uses() if callable(uses) else uses
+    except Exception:  # the assembly of a client tells
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
 def refusal(contract: PluginContract, changes: Mapping[str, Any]) -> str | None:
     """How a user is told that these options, beside those of a valid one, cannot be; None if they are taken.
 
@@ -130,7 +151,7 @@ def assemble(
     """A client with the plugin, the standard ones and a dialer in memory.
 
     Args:
-        without: standard plugins to leave out, unless they are the one under test.
+        without: standard plugins to leave out, unless they are the one under test or used by it.
         options: of other plugins.
         changes: options of the plugin beside those of a valid one.
 
@@ -138,7 +159,8 @@ def assemble(
         ConfigurationError, Unmade: it cannot be assembled.
     """
     name, absent = name_of(contract), _absent()
-    away = [each for each in STANDARD if each != name and each in (*absent, *without, "websockets")]
+    kept = {name, *uses_of(contract, changes)}
+    away = [each for each in STANDARD if each in (*absent, *without, "websockets") and each not in kept]
     plugins = [dialer, name if contract.name is not None else make(contract, changes), *others]
     plugins += [Again()] * ("backoff" in absent and name != "backoff")
     own = {name: given(contract, changes)} if contract.name is not None else {}
@@ -160,14 +182,4 @@ def assembled(contract: PluginContract, dialer: MemoryDialer, *others: object, *
 
 def secret_options(contract: PluginContract) -> list[str]:
     """The options whose annotation admits a Secret."""
-    from ...conversion import mentions_secret
-
     return [name for name, option in options_of(contract.plugin).items() if mentions_secret(option.annotation)]
-
-
-def source_of(contract: PluginContract) -> str:
-    """Where the plugin's class stands, for texts."""
-    try:
-        return f"{inspect.getsourcefile(contract.plugin)}"
-    except TypeError:
-        return contract.plugin.__module__

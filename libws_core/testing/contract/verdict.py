@@ -19,9 +19,9 @@ def broken(what: str, cure: str | None = None) -> NoReturn:
         what: the thing that is wrong, by name.
         cure: what to do about it.
     """
-    pytest.fail(f"{what}\n{cure}" if cure else what, pytrace=False)
+    raise pytest.fail.Exception(f"{what}\n{cure}" if cure else what, pytrace=False) from None
 
 
 def leave_out(why: str) -> NoReturn:
     """Skip the test: it does not apply, or another one tells already."""
-    pytest.skip(why)
+    raise pytest.skip.Exception(why) from None

@@ -77,11 +77,11 @@ def _is_bytecode(path: Any) -> bool:
     return isinstance(path, str | bytes) and "__pycache__" in os.fsdecode(path)
 
 
-def load(name: str, file: str) -> bool:
-    """Import a module by its name, or from its file; True if the name was enough."""
+def load(name: str, file: str) -> None:
+    """Import a module by its name, or from its file."""
     try:
         importlib.import_module(name)
-        return True
+        return
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
@@ -91,7 +91,6 @@ def load(name: str, file: str) -> bool:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    return False
 
 
 def state() -> dict[str, Any]:
@@ -155,8 +154,8 @@ def main() -> None:
     name, file, before = json.loads(sys.argv[1])
     if before is None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            by_name = load(name, file)
-        said: Any = [by_name, list(sys.modules)]
+            load(name, file)
+        said = list(sys.modules)
     else:
         for each in before:
             with contextlib.suppress(Exception):

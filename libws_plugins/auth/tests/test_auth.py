@@ -6,11 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -529,13 +525,3 @@ async def test_a_real_server_sees_the_headers_and_the_query_and_answers_the_mess
         ([basic("user", "päss:word")], "/socket?v=2&access_token=a%26b%20t1"),
         {"token": "t1"},
     ]
-
-
-def test_the_readme_tells_every_option_and_its_example_runs() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for option in fields(Auth):
-        assert not option.init or f"| `{option.name}` |" in readme
-    code = readme.split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "/?key=token-1" in done.stdout

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import MISSING, fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -309,18 +306,3 @@ async def test_it_fails_over_on_real_sockets(dialer: Any) -> None:
             peer = await first.accept()
             await peer.send("three")
             assert (await client.recv(timeout=5)).data == "three"
-
-
-def test_the_readme_tells_every_option_and_its_example_runs(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8").replace('"', "")
-    for option in fields(Endpoints):
-        if option.init:
-            default = option.default if option.default_factory is MISSING else option.default_factory()
-            assert f"\n| `{option.name}` | {default} | " in readme
-    program = tmp_path / "example.py"
-    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    program.write_text(text.split("```python\n")[1].split("```")[0], "utf-8")
-    done = subprocess.run([sys.executable, "-X", "dev", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "hello\n"
-    assert "Warning" not in done.stderr

@@ -98,7 +98,15 @@ class Auth:
         claims += ["token"] * self._token_is_bearer
         if len(claims) > 1:
             raise ValueError(f"{' and '.join(claims)} both set the header Authorization; set one of them")
-        Headers(self._headers({name: value.reveal() for name, value in own.items()}, self.bearer))
+        options = {
+            "header": {name: value.reveal() for name, value in own.items()},
+            "bearer" if self.bearer is not None else "basic": self._headers({}, self.bearer),
+        }
+        for option, headers in options.items():
+            try:
+                Headers(headers)
+            except ValueError as error:
+                raise ValueError(f"option {option!r}: {error}") from None
 
     @hookimpl
     async def authenticate(self, request: Request) -> Request | None:
