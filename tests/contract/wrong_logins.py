@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -94,3 +95,18 @@ class TestComplaining(AuthContract):
     plugin = Complaining
     name = None
     refusals = (refuse(401), refuse(402))
+
+
+@dataclass(eq=False, kw_only=True)
+class Chatty(Login):
+    def ask(self, request: Request) -> str:
+        token = super().ask(request)
+        logging.getLogger("wrong").debug("got the token %s", token)
+        return token
+
+
+@fails("test_a_refusal_shows_no_secret")
+class TestChatty(AuthContract):
+    plugin = Chatty
+    name = None
+    options: ClassVar = {"source": source}

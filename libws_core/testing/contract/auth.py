@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import LibwsError
 from ...events import AttemptFailed, Connected, Disconnected, Event
 from ...match import call
+from ...secret import Secret
+from ...verdicts import Verdict, status_verdict
 from ..clock import Deadlock, VirtualLoop
 from ..memory import MemoryDialer
 from ..script import Refuse, Step, hang, refuse
@@ -90,7 +93,10 @@ class AuthContract(PluginContract):
     def test_a_log_in_is_tried_again_with_renewed_credentials(self) -> None:
         """Where an option is a function that gives credentials, one refusal is not the end: they may have expired."""
         self._check_source()
-        refused = self._ride([self.refusals[0], self.server])
+        mild = [step for step in self.refusals if not (isinstance(step, Refuse) and _is_fatal(step.status))]
+        if not mild:
+            leave_out("all of `refusals` are statuses that nothing can be done about")
+        refused = self._ride([mild[0], self.server])
         if not refused.ready:
             broken(
                 f"after one refusal the client is {refused.state}: {_told(refused.error)}",
@@ -100,10 +106,12 @@ class AuthContract(PluginContract):
     def test_a_refusal_shows_no_secret(self) -> None:
         """Neither the errors of a refusal nor what is logged show credentials, also where the server repeats them."""
         self._made()
+        fetched: set[str] = set()
+        changes = {name: _overheard(self.options[name], fetched) for name in self.sources}
         for place, step in enumerate(self.refusals, 1):
             secrets = " ".join(sorted(hiding.revealed(subject.make(self))))
             again = refuse(step.status, step.headers, secrets) if isinstance(step, Refuse) else step
-            for told in hiding.ridden(self, {}, {f"at refusal {place}": (again, hang())}):
+            for told in hiding.ridden(self, changes, {f"at refusal {place}": (again, self.server)}, fetched):
                 broken(told, "tell what the server refused, not what it was given")
 
     def _check_source(self) -> None:
@@ -153,6 +161,29 @@ class AuthContract(PluginContract):
         except Deadlock as error:
             broken(str(error), "wait for nothing without a deadline")
         return refused
+
+
+def _is_fatal(status: int) -> bool:
+    return status_verdict(status) is Verdict.FATAL
+
+
+def _overheard(source: Callable[..., Any], fetched: set[str]) -> Callable[..., Any]:
+    """The same source; the strings that it gives are noted."""
+
+    def note(answer: Any) -> Any:
+        given = answer.values() if isinstance(answer, Mapping) else [answer]
+        plain = [each.reveal() if isinstance(each, Secret) else each for each in given]
+        fetched.update(each for each in plain if isinstance(each, str) and len(each) >= hiding.LEAST)
+        return answer
+
+    async def wait(answer: Any) -> Any:
+        return note(await answer)
+
+    def ask(argument: Any) -> Any:
+        answer = call(source, argument)
+        return wait(answer) if inspect.isawaitable(answer) else note(answer)
+
+    return ask
 
 
 def _told(error: BaseException | None) -> str:

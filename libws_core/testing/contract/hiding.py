@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -39,7 +39,7 @@ def told(contract: PluginContract) -> Iterator[str]:
 def _plantings(contract: PluginContract) -> Iterator[dict[str, Any]]:
     """Options that put a marker in the place of each secret, if one may stand there, beside those of a valid one."""
     names = subject.secret_options(contract)
-    if names:
+    if revealed(subject.make(contract)):
         yield {}
     for name in names:
         for value in (MARKER, f"user:{MARKER}", {"X-Marker": MARKER}, [MARKER]):
@@ -94,17 +94,20 @@ def _ride(contract: PluginContract, changes: dict[str, Any]) -> Iterator[str]:
     yield from ridden(contract, changes, days)
 
 
-def ridden(contract: PluginContract, changes: dict[str, Any], days: dict[str, tuple[Step, ...]]) -> Iterator[str]:
-    """Where a secret can be read on days of all kinds, once a day.
+def ridden(
+    contract: PluginContract,
+    changes: Mapping[str, Any],
+    days: Mapping[str, tuple[Step, ...]],
+    fetched: Collection[str] = (),
+) -> Iterator[str]:
+    """Where a secret can be read on days of all kinds; the first place.
 
     Args:
         changes: options beside those of a valid one.
         days: the script of each server.
+        fetched: more secrets, which may be added to on the way.
     """
     plugin = subject.make(contract, changes)
-    secrets = revealed(plugin)
-    if not secrets:
-        return
     said = [("its repr", repr(plugin)), ("its str", str(plugin))]
     for day, steps in days.items():
         with hear() as heard:
@@ -118,10 +121,11 @@ def ridden(contract: PluginContract, changes: dict[str, Any], days: dict[str, tu
         lines += [("what nobody handled", text) for text in heard.unhandled]
         lines.append(("what it prints", heard.printed))
         said += [(f"{where}, {day}", text) for where, text in lines]
+    secrets = {*revealed(plugin), *fetched}
     for where, text in said:
         secret = find(text, secrets)
         if secret is not None:
-            options = ", ".join(changes) or ", ".join(subject.secret_options(contract))
+            options = ", ".join(changes or subject.secret_options(contract))
             name = subject.name_of(contract)
             yield f"{name!r}: the secret of {options} can be read in {where}: {_shown(text, secret)}"
             return
@@ -137,7 +141,7 @@ def _closes(peer: Any) -> None:
     peer.close(1008, "go away")
 
 
-async def _live(contract: PluginContract, changes: dict[str, Any], steps: tuple[Step, ...]) -> list[tuple[str, str]]:
+async def _live(contract: PluginContract, changes: Mapping[str, Any], steps: tuple[Step, ...]) -> list[tuple[str, str]]:
     dialer = MemoryDialer(*steps)
     client = contract.client(dialer, changes=changes)
     said: list[tuple[str, str]] = [("repr(client)", repr(client)), ("client.explain()", repr(client.explain()))]

@@ -21,6 +21,8 @@ HOURS = 3 * 3600.0
 """Virtual seconds that a live server is watched."""
 PAUSE = 3600.0
 """Virtual seconds in which we do not read."""
+FLOOD = 20
+"""Messages that fill an inbox of two."""
 EXACT = 0.1
 """Seconds by which a bound may be missed."""
 MOMENTS = (0.0, 1.0, 19.9, 20.1, 30.0, 59.0)
@@ -80,9 +82,9 @@ class KeepAliveContract(PluginContract):
 
         async def main(lab: _Lab) -> None:
             await lab.ready(reads=False)
-            for number in range(8):
+            for message in self.says[:FLOOD]:
                 for peer in lab.dialer.peers:
-                    peer.send(f"message {number}")
+                    peer.send(message)
             await asyncio.sleep(PAUSE)
             lab.paused = any(peer.paused for peer in lab.dialer.peers)
             lab.read()

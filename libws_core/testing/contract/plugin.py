@@ -12,7 +12,8 @@ from ...binding import Flaw
 from ...errors import ConfigurationError
 from ...options import document, options_of
 from ...plugins import Shelf, name_by_rule
-from . import credentials, hiding, imports, ride, sharing, steps, subject
+from ...types import Message
+from . import credentials, hiding, imports, oddities, ride, sharing, steps, subject
 from .verdict import broken, leave_out
 
 if TYPE_CHECKING:
@@ -73,6 +74,14 @@ class PluginContract:
     def url(self) -> str:
         """What is dialed."""
         return "ws://test/"
+
+    @property
+    def says(self) -> Sequence[Message]:
+        """Messages that a server may say when READY, each another one: numbered ones, and odd ones.
+
+        To be narrowed where the protocol admits no others.
+        """
+        return [*oddities.numbered(), *oddities.odd()]
 
     async def server(self, peer: Peer) -> None:
         """What a good server does on each connection: a step of a script. So it is, it reads and says nothing."""

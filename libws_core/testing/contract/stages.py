@@ -70,11 +70,6 @@ class StageContract(PluginContract):
         """Examples: what arrives, and what the user gets of it; a tuple of several, or None for nothing."""
         return ()
 
-    @property
-    def says(self) -> Sequence[Message]:
-        """What the server says: numbered messages, and odd ones. To be narrowed where a protocol admits no others."""
-        return [*oddities.numbered(), *oddities.odd()]
-
     def test_its_stages_are_plain_functions(self) -> None:
         """A stage runs for each message: it never waits."""
         if waiting := self._waiting():

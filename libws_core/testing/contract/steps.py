@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...client import Client
@@ -57,9 +58,9 @@ def cancelled(contract: PluginContract) -> str | None:
     def cancel(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
         task.cancel()
 
-    good: tuple[Step, ...] = (contract.server,)
     bad: tuple[Step, ...] = (refuse(503), cut(), lambda peer: peer.drop() and None, hang())
-    return _each(contract, "cancelled", cancel, good) or _each(contract, "cancelled on a bad day", cancel, bad)
+    days = {"cancelled": (cancel, (contract.server,)), "cancelled on a bad day": (cancel, bad)}
+    return _disturbed(contract, days)
 
 
 def lost(contract: PluginContract) -> str | None:
@@ -71,34 +72,34 @@ def lost(contract: PluginContract) -> str | None:
 
     def reset(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
         for peer in dialer.peers:
-            peer.connection._inbound.clear()
             peer.drop(reset=True)
 
     def and_fail(loop: SteppedLoop, task: asyncio.Task[Any], dialer: MemoryDialer) -> None:
         dialer.first(refuse(503), cut())
         reset(loop, task, dialer)
 
+    good = (contract.server,)
     ways = {"dropped": drop, "reset": reset, "reset, with two dials that fail": and_fail}
-    for name, disturb in ways.items():
-        if problem := _each(contract, name, disturb, (contract.server,)):
-            return problem
-    return None
+    return _disturbed(contract, {name: (way, good) for name, way in ways.items()})
 
 
-def _each(contract: PluginContract, how: str, disturb: Disturb, steps: tuple[Step, ...]) -> str | None:
+def _disturbed(contract: PluginContract, days: Mapping[str, tuple[Disturb, tuple[Step, ...]]]) -> str | None:
+    """Disturb lives in each of these ways, with these scripts, at each step; gives what went wrong first."""
     subject.assembled(contract, MemoryDialer())
     if ride.ridden(contract).problem is not None:
         leave_out("a good ride fails already, see test_it_gets_ready_again_after_each_loss")
-    with hear(level=40) as heard:
-        problem, turns = _once(contract, -1, disturb, steps)
-        for at in _spread(turns):
-            problem, _ = _once(contract, at, disturb, steps)
-            problem = problem or (heard.unhandled[0] if heard.unhandled else None)
-            if problem is not None:
-                return f"{subject.name_of(contract)!r}, {how} at turn {at} of {turns}: {problem}"
+    name = subject.name_of(contract)
+    with hear(level=logging.ERROR) as heard:
+        for how, (disturb, steps) in days.items():
+            _, turns = _once(contract, -1, disturb, steps)
+            for at in _spread(turns):
+                problem, _ = _once(contract, at, disturb, steps)
+                problem = problem or (heard.unhandled[0] if heard.unhandled else None)
+                if problem is not None:
+                    return f"{name!r}, {how} at turn {at} of {turns}: {problem}"
         gc.collect()
-    told = [*heard.unhandled, *(text for text in heard.warnings if "never awaited" in text or "Resource" in text)]
-    return f"{subject.name_of(contract)!r}, {how}: {told[0]}" if told else None
+    told = [*heard.unhandled, *(text for text in heard.warnings if "never awaited" in text or "ResourceW" in text)]
+    return f"{name!r}, {' or '.join(days)}: {told[0]}" if told else None
 
 
 def _spread(turns: int) -> list[int]:
