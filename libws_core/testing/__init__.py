@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .contract.provider import ProviderContract as ProviderContract
     from .contract.reconnect import ReconnectContract as ReconnectContract
     from .contract.stages import StageContract as StageContract
+    from .contract.web_socket import WebSocketDialerContract as WebSocketDialerContract
     from .faults import Fault as Fault
     from .faults import Faults as Faults
     from .feed import Feed as Feed
@@ -62,12 +63,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "clock": ["START", "Deadlock", "VirtualLoop", "run", "seeded", "virtual"],
     "contract.auth": ["AuthContract"],
+    "contract.dialer": ["DialerContract"],
     "contract.keep_alive": ["KeepAliveContract"],
     "contract.plugin": ["PluginContract"],
     "contract.provider": ["ProviderContract"],
     "contract.reconnect": ["ReconnectContract"],
     "contract.stages": ["StageContract"],
-    "contract.dialer": ["DialerContract"],
+    "contract.web_socket": ["WebSocketDialerContract"],
     "faults": ["Fault", "Faults"],
     "feed": ["Feed"],
     "leakage": ["Leaked", "leaks"],

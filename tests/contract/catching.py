@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from libws_core.testing.contract import steps
 VARIABLE = "LIBWS_CAUGHT"
 FEW = 8
 """Turns at which a life is disturbed where another test is to notice."""
+FEW_CASES = 2
+"""Cases of a table that are played where another test is to notice."""
 
 C = TypeVar("C", bound=type)
 
@@ -43,8 +46,19 @@ def fails(test: str) -> Callable[[C], C]:
     return mark
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    cases: Counter[tuple[type, str]] = Counter()
+    kept = []
+    for item in items:
+        cls, test = _class_of(item), _test_of(item)
+        cases[cls, test] += 1
+        if cases[cls, test] <= FEW_CASES or getattr(cls, "must_fail", test) in (test, None):
+            kept.append(item)
+    items[:] = kept
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    steps.STEPS = _usual if getattr(_class_of(item), "must_fail", None) == item.name else FEW
+    steps.STEPS = _usual if getattr(_class_of(item), "must_fail", None) == _test_of(item) else FEW
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,12 +67,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "call" or report.outcome != "passed":
         cls = _class_of(item)
         by = call.excinfo.typename if call.excinfo is not None else None
-        home = next((base.__name__ for base in cls.__mro__ if item.name in vars(base)), None)
+        test = _test_of(item)
+        home = next((base.__name__ for base in cls.__mro__ if test in vars(base)), None)
         _found.append(
             {
                 "class": cls.__name__,
                 "must_fail": getattr(cls, "must_fail", None),
-                "test": item.name,
+                "test": test,
                 "home": home,
                 "outcome": report.outcome,
                 "by": by,
@@ -70,6 +85,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_sessionfinish() -> None:
     Path(os.environ[VARIABLE]).write_text(json.dumps(_found), "utf-8")
+
+
+def _test_of(item: pytest.Item) -> str:
+    """The test's method, whichever case of its table this is."""
+    return str(getattr(item, "originalname", item.name))
 
 
 def _class_of(item: pytest.Item) -> type:

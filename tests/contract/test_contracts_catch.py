@@ -74,19 +74,21 @@ def test_each_wrong_plugin_fails_the_test_that_is_for_it_and_no_other(file: str)
         wanted[each["class"]] = each["must_fail"]
         failed.setdefault(each["class"], [])
         if each["outcome"] == "failed":
-            failed[each["class"]].append(each["test"])
+            if each["test"] not in failed[each["class"]]:  # several cases of one table
+                failed[each["class"]].append(each["test"])
             if each["by"] != "Failed" or each["test"] != each["must_fail"]:
                 told.append(f"{each['class']}.{each['test']}: {each['by']}\n{each['text'][-1500:]}")
-    assert {name: [test] for name, test in wanted.items()} == failed, "\n\n".join(told)
+    assert {name: [test] if test else [] for name, test in wanted.items()} == failed, "\n\n".join(told)
     assert not told, "\n\n".join(told)
 
 
 def test_each_test_of_each_contract_has_a_wrong_plugin() -> None:
     contracts = [name for name in libws_core.testing.__all__ if name.endswith("Contract")]
     tests = {
-        (name, test)
+        (base.__name__, test)
         for name in contracts
-        for test in vars(getattr(libws_core.testing, name))
+        for base in getattr(libws_core.testing, name).__mro__
+        for test in vars(base)
         if test.startswith("test_")
     }
     caught = {

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from ...types import Kind, Message
-from .dialing import DialedPlugin
+from .dialing import MUCH, PIECE, DialedPlugin
 from .real_loop import on_real_loop, turns, until, within
 from .receiver import Receiver, same
-
-MUCH = 64 * 2**20
-"""Bytes that no pair of loopback sockets holds."""
-PIECE = 64 * 1024
-"""Bytes of one message among much."""
+from .verdict import leave_out
 
 
 class FlowsAsPromised(DialedPlugin):
@@ -26,21 +20,13 @@ class FlowsAsPromised(DialedPlugin):
     @on_real_loop
     async def test_a_pause_delivers_nothing_more(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 3)
-            for number in range(10):
-                peer.send(self.sample(number))
-            await receiver.count(3)
-            await turns()
+            await self._pause_within(peer, receiver, 10, at=3)
             assert len(receiver.messages) == 3, f"{len(receiver.messages) - 3} messages were delivered behind pause()"
 
     @on_real_loop
     async def test_resume_goes_on_in_order_and_never_from_within_the_call(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 3)
-            for number in range(10):
-                peer.send(self.sample(number))
-            await receiver.count(3)
-            await turns()
+            await self._pause_within(peer, receiver, 10, at=3)
             before = len(receiver.messages)
             receiver.connection.resume()
             assert len(receiver.messages) == before, "a message was delivered from within resume()"
@@ -89,15 +75,20 @@ class FlowsAsPromised(DialedPlugin):
     @on_real_loop
     async def test_what_was_read_is_delivered_before_the_end(self) -> None:
         async with self.connected() as (peer, receiver):
-            self._pause_at(receiver, 1)
-            for number in range(5):
-                peer.send(self.sample(number))
+            await self._pause_within(peer, receiver, 5, at=1)
             peer.drop()
-            await receiver.count(1)
             await turns()
             receiver.connection.resume()
             await receiver.end()
             same(receiver.data, [self.sample(number) for number in range(5)], "what came before the line broke")
+
+    async def _pause_within(self, peer: Any, receiver: Receiver, number: int, *, at: int) -> None:
+        """Send so many messages, pause at one of them, and let the loop go round."""
+        self._pause_at(receiver, at)
+        for place in range(number):
+            peer.send(self.sample(place))
+        await receiver.count(at)
+        await turns()
 
     def _pause_at(self, receiver: Receiver, number: int) -> None:
         """Pause from within the delivery of a message."""
@@ -114,7 +105,7 @@ class FlowsAsPromised(DialedPlugin):
     async def test_buffered_rises_while_the_server_stalls_and_falls_again(self) -> None:
         async with self.connected() as (peer, receiver):
             connection = receiver.connection
-            number = await self._fill(peer, connection)
+            number = await self.fill(peer, connection)
             peer.resume()
             async with within(self.patience, f"{number} messages at the server, which reads again"):
                 for place in range(number):
@@ -134,7 +125,7 @@ class FlowsAsPromised(DialedPlugin):
                 drained.set()
 
             connection.drained = note
-            await self._fill(peer, connection)
+            await self.fill(peer, connection)
             full = connection.buffered
             assert left == [], "drained was called while the server read nothing"
             peer.resume()
@@ -142,24 +133,12 @@ class FlowsAsPromised(DialedPlugin):
                 await drained.wait()
             assert left[0] < full, f"drained was called while buffered was still {left[0]:,} of {full:,}"
 
-    async def _fill(self, peer: Any, connection: Any) -> int:
-        """Have the server stall and write to it until the client's side holds much; gives the number of messages."""
-        peer.stall()
-        number = 0
-        while connection.buffered < 2**20:
-            assert number * PIECE < MUCH, f"of {MUCH:,} bytes written to a server that stalls, buffered tells none"
-            for _ in range(16):
-                connection.write(self.sample(number, PIECE))
-                number += 1
-            await turns()
-        return number
-
     # What a dialer may add.
 
     def offered(self, connection: Any, member: str) -> None:
         """Skip a test of a member that this dialer does not add."""
         if not hasattr(connection, member):
-            pytest.skip(f"connections of {self.plugin.__name__} have no {member}, as they need not")
+            leave_out(f"connections of {self.plugin.__name__} have no {member}, as they need not")
 
     @on_real_loop
     async def test_received_is_when_bytes_last_arrived(self) -> None:

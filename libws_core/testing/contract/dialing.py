@@ -9,18 +9,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Protocol
 
-import pytest
-
 from ...client import Client
 from ...errors import LibwsError
 from ...types import Kind, Message, Request
 from ..script import Step, cut, hang
 from ..server import Server
-from .real_loop import PATIENCE, within
+from . import subject
+from .plugin import PluginContract
+from .real_loop import PATIENCE, turns, within
 from .receiver import Receiver
+from .verdict import leave_out
 
 __all__ = ["DialedPlugin", "Service", "ServicePeer"]
 
+MUCH = 64 * 2**20
+"""Bytes that no pair of loopback sockets holds."""
+PIECE = 64 * 1024
+"""Bytes of one message among much."""
+HELD = 2**20
+"""Bytes that a client's side holds when a server has stalled for a while."""
 SIZES = (0, 1, 125, 126, 1000, 65_535, 65_536, 70_000)
 """Bytes of the samples; on both sides of where frames of RFC 6455 change their form."""
 
@@ -61,13 +68,8 @@ class Service(Protocol):
         """The peer of the next connection, a `ServicePeer`."""
 
 
-class DialedPlugin:
+class DialedPlugin(PluginContract):
     """A dialer under test: how it is made, served, dialed and used."""
-
-    plugin: Any
-    """The class under test."""
-    options: ClassVar[Any] = {}
-    """Options that make a valid one."""
 
     schemes: Sequence[str] = ("ws", "wss")
     """The URL schemes that the dialer answers."""
@@ -105,15 +107,25 @@ class DialedPlugin:
 
     def make(self, **options: Any) -> Any:
         """A dialer with these options over the class's."""
-        return self.plugin(**{**self.options, **options})
+        try:
+            return subject.make(self, options)
+        except subject.Unmade as unmade:
+            leave_out(f"it cannot be made: {unmade}")
 
     def needs(self, trouble: str) -> None:
         """Skip a test if this cannot happen to a dial."""
         if trouble not in self.troubles:
-            pytest.skip(f"a dial of {self.plugin.__name__} does not meet {trouble!r}")
+            leave_out(f"a dial of {self.plugin.__name__} does not meet {trouble!r}, says `troubles`")
 
     async def dial(self, url: str, dialer: Any = None, **request: Any) -> Any:
-        """What a dialer answers for a URL."""
+        """What a dialer answers for a URL that nothing is wrong with."""
+        try:
+            return await self.answer(url, dialer, **request)
+        except LibwsError as error:
+            raise AssertionError(f"dial() of {url} raised {type(error).__name__}: {error}") from error
+
+    async def answer(self, url: str, dialer: Any = None, **request: Any) -> Any:
+        """What a dialer answers for a URL, whatever that is."""
         answer = (dialer or self.make()).dial(Request(url, **{"proxy": None, **request}))
         async with within(self.patience, "an answer of dial()"):
             return await answer if inspect.isawaitable(answer) else answer
@@ -121,7 +133,7 @@ class DialedPlugin:
     async def failure(self, url: str, what: str, **request: Any) -> LibwsError:
         """How the dial of a URL fails; `what` says why it must."""
         try:
-            connection = await self.dial(url, **request)
+            connection = await self.answer(url, **request)
         except LibwsError as error:
             return error
         except Exception as error:
@@ -159,7 +171,19 @@ class DialedPlugin:
             finally:
                 connection.abort()
 
-    def client(self, url: str, **options: Any) -> Client:
+    async def fill(self, peer: ServicePeer, connection: Any) -> int:
+        """Have the server stall, and write until much is held on the client's side; gives the number of messages."""
+        peer.stall()
+        number = 0
+        while connection.buffered < HELD:
+            assert number * PIECE < MUCH, f"of {MUCH:,} bytes written to a server that stalls, buffered tells none"
+            for _ in range(16):
+                connection.write(self.sample(number, PIECE))
+                number += 1
+            await turns()
+        return number
+
+    def client_of(self, url: str, **options: Any) -> Client:
         """A client of nothing but this dialer."""
         return Client(url, plugins=["-standard", self.make()], **{"proxy": None, **options})
 

@@ -67,10 +67,16 @@ class Receiver:
                 await self._change()
         return self.messages
 
-    async def end(self) -> Any:
-        """Wait for the end; gives its error."""
+    async def end(self, most: int | None = None) -> Any:
+        """Wait for the end; gives its error.
+
+        Args:
+            most: messages that may be delivered until then; one more fails at once.
+        """
         async with within(self._patience, "the call of ended()"):
             while self.error is None:
+                if most is not None and len(self.messages) > most:
+                    raise AssertionError(f"{told(self.messages[most])} was delivered where the connection had to end")
                 await self._change()
         return self.error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import socket
 from typing import Any
 
@@ -18,9 +17,8 @@ from libws_core.errors import (
     NameResolutionError,
     OptionError,
 )
-from libws_core.headers import Headers
 from libws_core.types import Message, Request
-from libws_core.verdicts import FATAL, REFRESH, RETRY
+from libws_core.verdicts import FATAL, RETRY
 from libws_websockets import http1
 
 
@@ -32,31 +30,20 @@ def answering(answer: bytes) -> Any:
     return script
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/", "tcp://127.0.0.1", "record:///x", "nothing", ""])
-async def test_other_schemes_are_left_to_other_dialers(dialer: Any, url: str) -> None:
+@pytest.mark.parametrize("url", ["nothing", ""])
+async def test_what_has_no_scheme_is_left_to_other_dialers(dialer: Any, url: str) -> None:
     assert await dialer().dial(Request(url)) is None
 
 
-async def test_the_request(raw_server: Any, dial: Any) -> None:
+async def test_path_and_query_are_encoded(raw_server: Any, dial: Any) -> None:
     async def script(peer: Any) -> None:
         await peer.accept()
 
     server = await raw_server(script)
-    headers = Headers([("Origin", "https://example.com"), ("User-Agent", "me/1"), ("X-A", "1"), ("X-A", "2")])
-    recorder = await dial(f"{server.url}/a%20b/ü?q=1&r=ä", headers=headers, subprotocols=("one", "two"))
-    await recorder.end()
+    await (await dial(f"{server.url}/a%20b/ü?q=1&r=ä")).end()
     peer = server.peers[0]
-    lines = peer.request.split("\r\n")
-    assert lines[0] == "GET /a%20b/%C3%BC?q=1&r=%C3%A4 HTTP/1.1"
-    assert peer.header("Host") == f"127.0.0.1:{server.port}"
-    assert peer.header("Upgrade") == "websocket"
+    assert peer.request.startswith("GET /a%20b/%C3%BC?q=1&r=%C3%A4 HTTP/1.1\r\n")
     assert peer.header("Connection") == "Upgrade"
-    assert peer.header("Sec-WebSocket-Version") == "13"
-    assert len(base64.b64decode(peer.header("Sec-WebSocket-Key"))) == 16
-    assert peer.header("Sec-WebSocket-Protocol") == "one, two"
-    assert peer.header("Origin") == "https://example.com"
-    assert peer.header("User-Agent") == "me/1"
-    assert [line for line in lines if line.startswith("X-A")] == ["X-A: 1", "X-A: 2"]
 
 
 async def test_nothing_is_sent_that_nobody_asked_for(raw_server: Any, dial: Any) -> None:
@@ -117,43 +104,25 @@ async def test_a_subprotocol_that_would_break_the_request_is_refused(raw_server:
     assert "secret" not in str(caught.value)
 
 
-async def test_the_answer(raw_server: Any, dial: Any) -> None:
+async def test_headers_may_be_long(raw_server: Any, dial: Any) -> None:
     async def script(peer: Any) -> None:
-        await peer.accept(
-            "Sec-WebSocket-Protocol: two", "Set-Cookie: a=1", "set-cookie: b=2", "X-Long: " + "x" * 20_000
-        )
+        await peer.accept("X-Long: " + "x" * 20_000)
 
     server = await raw_server(script)
-    recorder = await dial(server.url, subprotocols=("one", "two"))
-    assert recorder.connection.subprotocol == "two"
-    assert recorder.connection.headers.get_all("Set-Cookie") == ["a=1", "b=2"]
+    recorder = await dial(server.url)
+    assert recorder.connection.headers["X-Long"] == "x" * 20_000
 
 
-@pytest.mark.parametrize("status", ["101 Switching Protocols", "101 Web Socket Protocol Handshake", "101 ", "101"])
-async def test_any_phrase_will_do(raw_server: Any, dial: Any, frame: Any, status: str) -> None:
+async def test_a_phrase_may_be_missing(raw_server: Any, dial: Any, frame: Any) -> None:
+    """RFC 9112 section 4 wants the blank at least; servers differ."""
+
     async def script(peer: Any) -> None:
-        await peer.accept(status=status, behind=frame(1, b"x"))
+        await peer.accept(status="101", behind=frame(1, b"x"))
 
     server = await raw_server(script)
     recorder = await dial(server.url)
     assert await recorder.count(1) == [Message.text("x")]
     assert recorder.connection.subprotocol is None
-
-
-@pytest.mark.parametrize("value", ["Upgrade", "upgrade", "keep-alive, Upgrade"])
-async def test_a_connection_header_may_have_several_words(raw_server: Any, dial: Any, frame: Any, value: str) -> None:
-    """RFC 6455 section 4.1 wants the token among them."""
-
-    async def script(peer: Any) -> None:
-        await peer.read_request()
-        accept = accept_key(peer.header("Sec-WebSocket-Key"))
-        lines = ["HTTP/1.1 101 X", "Upgrade: WebSocket", f"Connection: {value}", f"Sec-WebSocket-Accept: {accept}"]
-        await peer.send("\r\n".join([*lines, "", ""]).encode() + frame(1, b"x"))
-        await peer.until_close()
-
-    server = await raw_server(script)
-    recorder = await dial(server.url)
-    assert await recorder.count(1) == [Message.text("x")]
 
 
 async def test_interim_answers_are_passed_over(raw_server: Any, dial: Any, frame: Any) -> None:
@@ -174,27 +143,6 @@ async def test_endless_interim_answers_are_not(raw_server: Any, dial: Any) -> No
 
 class TestRejected:
     @pytest.mark.parametrize(
-        ("status", "verdict"), [(200, FATAL), (401, REFRESH), (403, FATAL), (404, FATAL), (429, RETRY), (520, RETRY)]
-    )
-    async def test_status_headers_and_body_are_told(
-        self, raw_server: Any, dial: Any, status: int, verdict: Any
-    ) -> None:
-        answer = f"HTTP/1.1 {status}\r\nContent-Length: 4\r\nX-Why: so\r\n\r\nbodybehind".encode()
-        server = await raw_server(answering(answer))
-        with pytest.raises(HandshakeRejected, match=str(status)) as caught:
-            await dial(server.url)
-        error = caught.value
-        assert (error.status, error.verdict, error.body, error.headers["x-why"]) == (status, verdict, b"body", "so")
-        assert (error.fault, error.initiator) == ("remote", "remote")
-
-    async def test_retry_after(self, raw_server: Any, dial: Any) -> None:
-        server = await raw_server(answering(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"))
-        with pytest.raises(HandshakeRejected) as caught:
-            await dial(server.url)
-        assert caught.value.retry_after == 7
-        assert caught.value.body == b""
-
-    @pytest.mark.parametrize(
         ("rest", "body"),
         [
             ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n", b"hello world"),
@@ -202,7 +150,6 @@ class TestRejected:
             ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n", b"hello"),
             ("Transfer-Encoding: chunked\r\n\r\n5\r\nhelloooo\r\n0\r\n\r\n", b"hello"),
             ("Transfer-Encoding: chunked\r\n\r\nffffff\r\nhel", b"hel"),
-            ("Connection: close\r\n\r\nuntil the end", b"until the end"),
             ("Content-Length: 100\r\n\r\ncut", b"cut"),
             ("Content-Length: -1\r\n\r\nall", b"all"),
             ("Content-Length: 100000\r\n\r\n" + "x" * 100_000, b"x" * http1.MAX_BODY),
@@ -272,63 +219,42 @@ class TestInvalid:
     @pytest.mark.parametrize(
         ("headers", "reason"),
         [
-            ("Upgrade: websocket\r\nConnection: Upgrade", "Sec-WebSocket-Accept"),
             ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: c2VjcmV0", "Sec-WebSocket-Accept"),
-            ("Connection: Upgrade\r\n" + ACCEPT, "Upgrade"),
             ("Upgrade: h2c\r\nConnection: Upgrade\r\n" + ACCEPT, "Upgrade"),
             ("Upgrade: websocket\r\n" + ACCEPT, "Connection"),
-            ("Upgrade: websocket\r\nConnection: keep-alive\r\n" + ACCEPT, "Connection"),
             (
                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mine\r\n" + ACCEPT,
                 "a subprotocol that was not offered",
             ),
             (
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: a, b\r\n" + ACCEPT,
-                "Sec-WebSocket-Protocol",
-            ),
-            (
                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: x-other\r\n" + ACCEPT,
                 "an extension or a parameter of one that was not offered",
             ),
-            (
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: ;;\r\n" + ACCEPT,
-                "Sec-WebSocket-Extensions|an extension",  # who offered none does not look into it
-            ),
         ],
     )
-    async def test_a_101_that_does_not_follow_the_rfc(
+    async def test_what_is_wrong_with_a_101_is_told(
         self, raw_server: Any, dial: Any, headers: str, reason: str
     ) -> None:
         async def script(peer: Any) -> None:
             await peer.read_request()
-            key = peer.header("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-            accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+            accept = accept_key(peer.header("Sec-WebSocket-Key"))
             await peer.send(f"HTTP/1.1 101 X\r\n{headers.format(accept=accept)}\r\n\r\n".encode())
             assert await peer.wait_closed() == b""
 
         server = await raw_server(script)
         with pytest.raises(InvalidHandshake, match=reason) as caught:
-            await dial(server.url, subprotocols=("a", "b") if "a, b" in headers else ())
+            await dial(server.url)
         await server.settle()
         error = caught.value
         assert (error.verdict, error.fault, error.initiator) == (FATAL, "remote", "local")
         assert "c2VjcmV0" not in str(error)
         assert error.__suppress_context__
 
-    async def test_101_in_http_1_0(self, raw_server: Any, dial: Any) -> None:
-        server = await raw_server(answering(b"HTTP/1.0 101 X\r\nUpgrade: websocket\r\n\r\n"))
-        with pytest.raises(InvalidHandshake, match=r"HTTP/1\.0"):
-            await dial(server.url)
-
     @pytest.mark.parametrize(
         "answer",
         [
             b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
-            b"HTTP/2 200 OK\r\n\r\n",
-            b"HTTP/1.1 20 OK\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nX A: b\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX-A: " + b"x" * http1.MAX_HEAD + b"\r\n\r\n",
             b"x" * (http1.MAX_HEAD + 1),
         ],

@@ -21,9 +21,9 @@ async def frames_of(peer: Any, number: int) -> list[tuple[int, bytes]]:
     return [await peer.read_frame() for _ in range(number)]
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 512, 513, 65535, 65536, 300_000])
-@pytest.mark.parametrize("kind", [Kind.TEXT, Kind.BINARY])
-async def test_each_size_is_framed_as_rfc_6455_says(raw_server: Any, dial: Any, size: int, kind: Kind) -> None:
+@pytest.mark.parametrize("size", [127, 512, 513, 300_000])
+async def test_each_way_of_writing_makes_the_same_frames(raw_server: Any, dial: Any, size: int) -> None:
+    """Small payloads are gathered, longer ones masked in another way, large ones written by themselves."""
     payload = (b"0123456789" * (size // 10 + 1))[:size]
     got: list[tuple[int, bytes]] = []
 
@@ -33,35 +33,16 @@ async def test_each_size_is_framed_as_rfc_6455_says(raw_server: Any, dial: Any, 
 
     server = await raw_server(script)
     recorder = await dial(server.url)
-    recorder.connection.write(Message(kind, payload.decode() if kind is Kind.TEXT else payload))
+    recorder.connection.write(Message.binary(payload))
     recorder.connection.write(Message.text("next"))
     await server.settle()
-    assert got == [(0x80 | kind, payload), (0x81, b"next")]
+    assert got == [(0x82, payload), (0x81, b"next")]
 
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
 def test_both_ways_of_masking_agree_and_are_their_own_inverse(payload: bytes, mask: bytes) -> None:
     assert bytes(apply_mask(payload, mask)) == mask_slowly(payload, mask)
     assert mask_slowly(mask_slowly(payload, mask), mask) == payload
-
-
-async def test_lengths_are_written_in_their_shortest_form(raw_server: Any, dial: Any) -> None:
-    sizes = [125, 126, 65535, 65536]
-    seconds: list[int] = []
-
-    async def script(peer: Any) -> None:
-        await peer.accept()
-        for size in sizes:
-            seconds.append((await peer.reader.readexactly(2))[1])
-            extended = {125: 0, 126: 2, 65535: 2, 65536: 8}[size]
-            await peer.reader.readexactly(extended + 4 + size)
-
-    server = await raw_server(script)
-    recorder = await dial(server.url)
-    for size in sizes:
-        recorder.connection.write(Message.binary(bytes(size)))
-    await server.settle()
-    assert seconds == [0x80 | 125, 0x80 | 126, 0x80 | 126, 0x80 | 127]
 
 
 async def test_every_frame_has_a_mask_of_its_own(raw_server: Any, dial: Any) -> None:
@@ -180,24 +161,6 @@ async def test_order_holds_between_small_and_large(raw_server: Any, dial: Any) -
     assert [payload for _, payload in got] == messages
 
 
-async def test_after_the_end_nothing_is_written(raw_server: Any, dial: Any) -> None:
-    async def script(peer: Any) -> None:
-        await peer.accept()
-
-    server = await raw_server(script)
-    recorder = await dial(server.url)
-    await recorder.end()
-    recorder.connection.write(Message.text("x"))
-    recorder.connection.close()
-    recorder.connection.resume()
-    recorder.connection.pause()
-    recorder.connection.abort()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert recorder.connection.buffered == 0
-    assert recorder.endings == 1
-
-
 @pytest.mark.only_dialer("websockets", reason="picows does not compress")
 class TestDeflate:
     async def test_both_ways_with_a_real_server(self, dial: Any) -> None:
@@ -258,9 +221,8 @@ class TestDeflate:
 
 class TestBackPressure:
     @pytest.mark.parametrize("size", [1000, 200_000])
-    @pytest.mark.parametrize("secure", [False, True])
-    async def test_drained_is_called_when_the_peer_reads_again(
-        self, raw_server: Any, dial: Any, size: int, secure: bool
+    async def test_drained_is_called_when_the_peer_reads_again_through_tls(
+        self, raw_server: Any, dial: Any, size: int
     ) -> None:
         read = asyncio.Event()
         total = 16 * 2**20
@@ -275,17 +237,12 @@ class TestBackPressure:
                 received += len(await peer.reader.read(2**20))
 
         authority = trustme.CA()
-        context = None
-        options: dict[str, Any] = {}
-        if secure:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert("127.0.0.1").configure_cert(context)
-            client = ssl.create_default_context()
-            authority.configure_trust(client)
-            options["ssl"] = client
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        client = ssl.create_default_context()
+        authority.configure_trust(client)
         server = await raw_server(script, context=context)
-        url = server.url.replace("ws:", "wss:") if secure else server.url
-        recorder = await dial(url, **options)
+        recorder = await dial(server.url, ssl=client)
         connection = recorder.connection
         drained = asyncio.Event()
         marks: list[int] = []
@@ -338,21 +295,3 @@ class TestBackPressure:
         recorder.connection.write(Message.binary(bytes(3 * 2**20)))
         await server.settle()
         assert got == [3 * 2**20]
-
-    async def test_abort_frees_what_was_not_written(self, raw_server: Any, dial: Any) -> None:
-        async def script(peer: Any) -> None:
-            await peer.accept()
-            await peer.wait_closed()
-
-        server = await raw_server(script)
-        recorder = await dial(server.url)
-        peer = server.peers[0]
-        peer.writer.transport.pause_reading()
-        for _ in range(100):
-            recorder.connection.write(Message.binary(bytes(200_000)))
-        assert recorder.connection.buffered > 2**20
-        recorder.connection.abort()
-        error = await recorder.end()
-        assert (error.code, error.initiator) == (1006, "local")
-        assert recorder.connection.buffered == 0
-        peer.writer.transport.resume_reading()

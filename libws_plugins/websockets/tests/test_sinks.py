@@ -7,33 +7,6 @@ from typing import Any
 from libws_core.types import Kind, Message
 
 
-async def test_a_sink_takes_data_and_may_change_with_each_message(raw_server: Any, dial: Any, frame: Any) -> None:
-    """All frames come in one read, so the one that follows is cut already when the sink changes."""
-
-    async def script(peer: Any) -> None:
-        head = frame(1, b"a") + frame(9, b"p") + frame(2, b"b") + frame(1, b"c", fin=False)
-        await peer.accept(behind=head + frame(0, b"d") + frame(1, b"e") + frame(8, b"\x03\xe8"))
-
-    taken: list[list[Any]] = [[], []]
-
-    def first(message: Message) -> None:
-        taken[0].append(message.data)
-        recorder.connection.sink = second
-
-    def second(message: Message) -> None:
-        taken[1].append(message.data)
-        if message.data == "cd":
-            recorder.connection.sink = first
-
-    server = await raw_server(script)
-    recorder = await dial(server.url, start=False)
-    recorder.connection.sink = first
-    recorder.start()
-    await recorder.end()
-    assert taken == [["a", "e"], [b"b", "cd"]]
-    assert [message.kind for message in recorder.messages] == [Kind.PING, Kind.CLOSE]
-
-
 async def test_without_a_sink_everything_goes_one_way(raw_server: Any, dial: Any, frame: Any) -> None:
     async def script(peer: Any) -> None:
         await peer.accept(behind=frame(1, b"a") + frame(9, b"p") + frame(2, b"b") + frame(8, b"\x03\xe8"))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from importlib import import_module
+from importlib.util import find_spec
+
 import pytest
 
-from libws_core.testing import DialerContract
+from libws_core.testing import WebSocketDialerContract
 from libws_websockets import Websockets
 
 
-class TestWebsockets(DialerContract):
+class TestWebsockets(WebSocketDialerContract):
     plugin = Websockets
+    compression = True
 
 
+@pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is missing; try: pip install uvloop")
 class TestWebsocketsOnUvloop(TestWebsockets):
-    loop_factory = pytest.importorskip("uvloop").new_event_loop
+    @staticmethod
+    def loop_factory() -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
+        return loop
