@@ -6,6 +6,7 @@ A comment above a block says what to do with it:
                                      place of wss://example.com/socket
     <!-- run: SERVER; then Ctrl-C -->    it goes on for ever: interrupt it when it has printed its output
     <!-- run: pytest -->             it is a file of tests
+    <!-- file: PATH -->              a file, for the page's other blocks
     <!-- profile: NAME -->           a profile, for the page's other blocks
     <!-- client -->                  one or more calls of Client, which is at hand: they must not raise
     <!-- options: PLUGIN -->         that plugin's options, as `options` in Python or a table of a profile: a client is
@@ -127,9 +128,9 @@ def rounded(text: str, expected: Block) -> str:
 
 
 def write_files(page: str, folder: Path) -> None:
-    """Write the page's profiles."""
+    """Write the page's files and profiles."""
     for block in blocks_of(page):
-        if block.verb == "profile":
+        if block.verb in ("file", "profile"):
             path = folder / block.words[0]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, "utf-8")
@@ -300,7 +301,7 @@ async def run_pytest(tests: Path) -> None:
 def test_every_block_says_what_becomes_of_it() -> None:
     verbs = {
         "python": {"run", "client", "options", "no-run"},
-        "toml": {"profile", "file", "options"},
+        "toml": {"profile", "options"},
         "text": {"", "output"},
         "sh": {"", "run"},
         "go": {"no-run"},

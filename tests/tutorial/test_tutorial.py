@@ -33,10 +33,13 @@ PAGE = ROOT / "docs" / "writing-a-plugin.md"
 URL = "wss://example.com/socket"
 PATIENCE = 300.0
 """Seconds that a block may take; those that install something take the longest."""
-PLUGINS = ("backoff", "ping", "pong", "websockets")
+PLUGINS = ("backoff", "ping", "pong", "record", "replay", "websockets")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 """What a terminal shows as a colour; twine writes it always."""
-NEEDS = ("libws-core[standard,testing]", "build", "editables", "hatchling", "mypy", "ruff", "twine")
+NEEDS = (
+    *("libws-core[standard,testing]", "libws-record", "libws-replay"),
+    *("build", "editables", "hatchling", "mypy", "ruff", "twine"),
+)
 """What the page installs, and what building a plugin needs."""
 
 
