@@ -6,7 +6,7 @@ A comment above a block says what to do with it:
     <!-- output -->          what the block above prints
     <!-- output: roughly --> the same, but for its numbers
     <!-- file: PATH -->      write this file, below the folder in which the shell is
-    <!-- append: PATH -->    write it at the end of this file
+    <!-- append: PATH -->    write it at the end of this file, two empty lines below what is there
     <!-- show: PATH -->      this is in the file already
 
 All the while the server of the page is there, in the place of wss://example.com/socket.
@@ -156,7 +156,7 @@ async def play(page: str, user: Shell, url: str) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, "utf-8")
             case "append":
-                path.write_text(path.read_text("utf-8") + text, "utf-8")
+                path.write_text(f"{path.read_text('utf-8')}\n\n{text}", "utf-8")
             case "show":
                 assert block.text in path.read_text("utf-8"), f"{place}: this is not in {block.argument}"
             case _:
@@ -234,6 +234,8 @@ echo $word; cat a/b; cat
 '''text
 hello
 one
+
+
 wss://example.com/socket
 '''
 
@@ -248,7 +250,7 @@ took 1 s
 '''
 """
     await played(folder, page)
-    assert (folder / "below/a/b").read_text() == "one\nws://localhost:1\n"
+    assert (folder / "below/a/b").read_text() == "one\n\n\nws://localhost:1\n"
 
 
 @pytest.mark.parametrize(
