@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from libws_core import __version__
 from libws_core.cli.targets import Target, UsageError, read_settings, read_value
 from libws_core.conversion import Text
 from libws_core.testing import Server
@@ -62,7 +63,7 @@ def test_plan_tells_plugins_options_and_where_each_value_came_from(profile: str)
     assert [part["name"] for part in plan["plugins"]] == ["auth", "websockets", "backoff", "ping", "pong"]
     auth, _, backoff, *_ = plan["plugins"]
     assert (auth["because"], backoff["because"]) == ("named", "standard")
-    assert backoff["distribution"] == "libws-backoff 0.1.0"
+    assert backoff["distribution"] == f"libws-backoff {__version__}"
     assert backoff["options"]["base"] == {"value": 0.25, "from": "--set"}
     assert backoff["options"]["cap"] == {"value": 10, "from": f"profile {profile}"}
     assert backoff["options"]["factor"] == {"value": 2, "from": "default"}
@@ -85,7 +86,7 @@ def test_people_read_the_same(profile: str) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "client of wss://example.com/socket?..."
-    assert "  auth  libws-auth 0.1.0, named" in lines
+    assert f"  auth  libws-auth {__version__}, named" in lines
     assert "      bearer = None  (default)" in lines
     assert f"      cap = 10.0  (profile {profile})" in lines
     assert "      when = 'always'  (--set)" in lines

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from libws_core import __version__
+
 COMMANDS = ("plugins", "check", "connect", "demo")
 BACKOFF_OPTIONS = (
     "base",
@@ -70,8 +72,8 @@ def test_table_has_every_installed_plugin_with_its_distribution_and_hooks() -> N
     heads, *rows = result.stdout.splitlines()
     assert heads.split() == ["name", "distribution", "version", "hooks", "state"]
     found = {row.split()[0]: row for row in rows}
-    assert found["backoff"].split() == ["backoff", "libws-backoff", "0.1.0", "adapt_error,", "reconnect", "ok"]
-    assert found["websockets"].split() == ["websockets", "libws-websockets", "0.1.0", "dial", "ok"]
+    assert found["backoff"].split() == ["backoff", "libws-backoff", __version__, "adapt_error,", "reconnect", "ok"]
+    assert found["websockets"].split() == ["websockets", "libws-websockets", __version__, "dial", "ok"]
 
 
 def test_broken_old_and_conflicting_plugins_are_shown_with_their_reason(tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_broken_old_and_conflicting_plugins_are_shown_with_their_reason(tmp_path
     assert "old: acme-old 0.0.9 is written for libws.v0, this core speaks libws.v1" in rows[4]
     for row, name in ((rows[0], "acme-backoff"), (rows[1], "libws-backoff")):
         assert name in row
-        assert "conflict: claimed by acme-backoff 1.0 and libws-backoff 0.1.0" in row
+        assert f"conflict: claimed by acme-backoff 1.0 and libws-backoff {__version__}" in row
 
 
 def test_json_tells_the_same(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_json_tells_the_same(tmp_path: Path) -> None:
     assert found["ping"] == {
         "name": "ping",
         "distribution": "libws-ping",
-        "version": "0.1.0",
+        "version": __version__,
         "hooks": ["incoming", "keep_alive"],
         "state": "ok",
         "reason": None,
@@ -109,7 +111,9 @@ def test_json_tells_the_same(tmp_path: Path) -> None:
 def test_one_plugin_is_described_with_hooks_options_defaults_and_docs() -> None:
     result = libws("plugins", "backoff")
     assert result.returncode == 0
-    assert result.stdout.startswith("backoff  libws-backoff 0.1.0\n\nReconnect after growing, jittered delays.\n")
+    assert result.stdout.startswith(
+        f"backoff  libws-backoff {__version__}\n\nReconnect after growing, jittered delays.\n"
+    )
     assert "\nhooks  adapt_error, reconnect\n" in result.stdout
     for option in BACKOFF_OPTIONS:
         assert f"\n  {option}: " in result.stdout

@@ -5,6 +5,7 @@ The environment is a venv without pip that has the built core, links to what the
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -19,7 +20,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.install
+from libws_core import __version__
+from libws_core.testing import Server, ServerPeer
+
+pytestmark = [pytest.mark.install, pytest.mark.xdist_group("installed")]
 
 ROOT = Path(__file__).parents[1]
 HEAD = """
@@ -61,6 +65,7 @@ class Tree(NamedTuple):
     """Group -> name -> what it leads to."""
     module: str
     source: str
+    dependencies: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Lay it out as a project with a source tree."""
@@ -74,6 +79,7 @@ class Tree(NamedTuple):
             "[project]",
             f'name = "{self.distribution}"',
             f'version = "{self.version}"',
+            f"dependencies = {json.dumps(self.dependencies)}",
         ]
         for group, names in self.entries.items():
             lines += [f'[project.entry-points."{group}"]', *(f'{name} = "{value}"' for name, value in names.items())]
@@ -132,6 +138,35 @@ RIVAL = Tree(
 )
 LATE = tree("outbox", hook("Outbox", "def hold(self, sending): ..."))
 
+ACME = Tree(
+    "acme-feed",
+    "1.4",
+    {"libws.v1": {"acme": "acme_feed:Acme"}},
+    "acme_feed",
+    HEAD
+    + """
+from libws_core import Kind, Message
+
+@dataclass(eq=False, kw_only=True)
+class Acme:
+    \"""Acme's market feed: logs in, says hello, and gives each trade once.\"""
+
+    key: Secret
+    \"""What Acme gave you.\"""
+
+    def uses(self) -> Any:
+        return {"auth": {"header": {"X-Acme-Key": self.key}}, "dedupe": {"key": "id"}}
+
+    @hookimpl
+    async def establish(self, session: Any) -> None:
+        session.send(Message(Kind.TEXT, '{"op": "hello"}'))
+        await session.recv({"op": "welcome"})
+""",
+    ("libws-core>=0.1,<1", "libws-auth>=0.1,<1", "libws-dedupe>=0.1,<1"),
+)
+OFFICIAL = ("websockets", "backoff", "ping", "pong", "auth", "dedupe")
+"""Plugins of ours that stand beside Acme's."""
+
 REPORT = """
 import json, sys
 from libws_core import ConfigurationError
@@ -174,11 +209,11 @@ class Environment:
         shutil.copytree(self.path, path, symlinks=True)
         return Environment(path, self.wheels)
 
-    def run(self, code: str, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
-        """What a program prints that runs in this environment."""
+    def output(self, command: list[str], cwd: Path | None = None, **environ: str) -> str:
+        """What a program of this environment prints."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("LIBWS", "PYTHON", "COV"))}
         done = subprocess.run(
-            [str(self.python), "-c", code, *arguments],
+            command,
             cwd=cwd or self.path.parent,
             env={**clean, **environ},
             check=True,
@@ -187,6 +222,14 @@ class Environment:
             text=True,
         )
         return done.stdout
+
+    def run(self, code: str, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
+        """What some lines of Python print that run in this environment."""
+        return self.output([str(self.python), "-c", code, *arguments], cwd, **environ)
+
+    def libws(self, *arguments: str) -> str:
+        """What the command `libws` of this environment prints."""
+        return self.output([str(self.python.with_name("libws")), *arguments], COLUMNS="200")
 
     def assemble(self, plugins: Any, options: Any = None, **more: Any) -> dict[str, Any]:
         """What comes of a list of plugins in a fresh process."""
@@ -234,14 +277,8 @@ for root in sys.argv[2:]:
 """
 
 
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The standard plugins and many strange ones, installed. Not to be changed."""
-    folder = tmp_path_factory.mktemp("installed")
-    roots = {each.distribution: each.write(folder / "trees") for each in [*STANDARD, *STRANGE, RIVAL, LATE]}
-    implementation = roots["acme-tools"] / "src" / "acme_tools" / "_impl.py"
-    implementation.write_text(HEAD + hook("Hammer", "def reconnect(self, failure): ..."))
-    roots["libws-core"] = ROOT
+def make_environment(folder: Path, roots: Mapping[str, Path], linked: Iterable[str]) -> Environment:
+    """An empty environment, the wheels of some projects to install into it, and links to what these need."""
     wheels = folder / "wheels"
     wheels.mkdir()
     command = [sys.executable, "-c", BUILD, str(wheels), *map(str, roots.values())]
@@ -250,8 +287,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     path = folder / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(path)], check=True, timeout=60)
     made = Environment(path, {name: wheels / files[str(root)] for name, root in roots.items()})
-    for distribution in requirements(["pluggy", "stevedore", "importlib-metadata", "msgspec"]):
+    for distribution in requirements(linked):
         link(distribution, made.site)
+    return made
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The standard plugins and many strange ones, installed. Not to be changed."""
+    folder = tmp_path_factory.mktemp("installed")
+    roots = {each.distribution: each.write(folder / "trees") for each in [*STANDARD, *STRANGE, RIVAL, LATE]}
+    implementation = roots["acme-tools"] / "src" / "acme_tools" / "_impl.py"
+    implementation.write_text(HEAD + hook("Hammer", "def reconnect(self, failure): ..."))
+    roots["libws-core"] = ROOT
+    made = make_environment(folder, roots, ["pluggy", "stevedore", "importlib-metadata", "msgspec"])
     made.install(["libws-core", *(each.distribution for each in [*STANDARD, *STRANGE])])
     return made
 
@@ -307,7 +356,7 @@ def test_the_standard_plugins_assemble_and_nothing_else_is_imported(environment:
         ("function", "libws-function 0.7 offers libws_function:Function, which is not a class"),
         (
             "unknown",
-            "libws-unknown 0.2 implements 'telepathy', which libws-core 0.1.0 does not have; "
+            f"libws-unknown 0.2 implements 'telepathy', which libws-core {__version__} does not have; "
             "try: pip install -U libws-core",
         ),
         ("asynchronous", "'reconnect' is async, but must be a plain function; write def, not async def"),
@@ -364,7 +413,7 @@ def test_everything_is_told_at_once_and_the_first_import_error_is_the_cause(envi
         "  'exiting': libws-exiting 0.5 could not be imported: SystemExit: good bye",
         "  'broken': libws-broken 0.3 could not be imported: ModuleNotFoundError: No module named 'nosuchlib'",
         "  'backoff': option 'cap': expected float, got str 'fast'; options: base=0.5, cap=30.0, token=None",
-        "  'unknown': libws-unknown 0.2 implements 'telepathy', which libws-core 0.1.0 does not have; "
+        f"  'unknown': libws-unknown 0.2 implements 'telepathy', which libws-core {__version__} does not have; "
         "try: pip install -U libws-core",
         "  no plugin answers dial(); enable one, e.g. 'websockets'",
     ]
@@ -547,7 +596,7 @@ def test_the_table_has_every_plugin_and_tells_what_is_wrong_with_it(changed: Env
         "silent broken libws-silent 0.9  Silent answers no hook",
         "tool ok acme-tools 2.0 reconnect -",
         "unknown broken libws-unknown 0.2 telepathy "
-        "libws-unknown 0.2 implements 'telepathy', which libws-core 0.1.0 does not have",
+        f"libws-unknown 0.2 implements 'telepathy', which libws-core {__version__} does not have",
         "websockets ok libws-websockets 0.1.0 dial -",
     ]
 
@@ -587,6 +636,103 @@ for name in ("backof", "broken"):
         f"  'backof': not installed in {PYTHON}; did you mean 'backoff'?",
         "cannot describe the plugin:",
         "  'broken': libws-broken 0.3 could not be imported: ModuleNotFoundError: No module named 'nosuchlib'",
+    ]
+
+
+# A third party's provider, on plugins that are ours
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Acme's provider, installed by its name with what it depends on, next to a plugin that is old and a broken one."""
+    folder = tmp_path_factory.mktemp("market")
+    roots = {f"libws-{name}": ROOT / "libws_plugins" / name for name in OFFICIAL} | {"libws-core": ROOT}
+    others = [ACME, *(each for each in STRANGE if each.distribution in ("libws-old", "libws-broken"))]
+    roots |= {each.distribution: each.write(folder / "trees") for each in others}
+    ours = {name for name in roots if name.startswith("libws-") and name not in ("libws-old", "libws-broken")}
+    needs = [text for name in ours for text in importlib.metadata.requires(name) or [] if "libws-" not in text]
+    third = {re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in needs if "extra" not in text or "standard" in text}
+    made = make_environment(folder, roots, third)
+    assert list(made.site.glob("*libws*")) == []
+    names = ["libws-core[standard]", *(each.distribution for each in others)]
+    made.pip("install", "--no-index", "--find-links", str(folder / "wheels"), *names)
+    return made
+
+
+def test_the_plugins_of_all_are_told_with_the_old_and_the_broken_one(market: Environment) -> None:
+    old = "libws-old 0.0.9 is written for libws.v0, this core speaks libws.v1"
+    broken = "libws-broken 0.3 could not be imported: ModuleNotFoundError: No module named 'nosuchlib'"
+    table = [
+        ("acme", "acme-feed", "1.4", ["establish"], "ok", None),
+        ("auth", "libws-auth", __version__, ["authenticate", "establish"], "ok", None),
+        ("backoff", "libws-backoff", __version__, ["adapt_error", "reconnect"], "ok", None),
+        ("broken", "libws-broken", "0.3", [], "broken", broken),
+        ("dedupe", "libws-dedupe", __version__, ["deliver", "keep_alive", "observe"], "ok", None),
+        ("old", "libws-old", "0.0.9", [], "old", old),
+        ("ping", "libws-ping", __version__, ["incoming", "keep_alive"], "ok", None),
+        ("pong", "libws-pong", __version__, ["incoming"], "ok", None),
+        ("websockets", "libws-websockets", __version__, ["dial"], "ok", None),
+    ]
+    keys = ("name", "distribution", "version", "hooks", "state", "reason")
+    assert json.loads(market.libws("plugins", "--json")) == [dict(zip(keys, row, strict=True)) for row in table]
+    heads, *lines = market.libws("plugins").splitlines()
+    assert heads.split() == ["name", "distribution", "version", "hooks", "state"]
+    assert [re.split(r"  +", line.strip()) for line in lines] == [
+        [name, distribution, version, *([", ".join(hooks)] if hooks else []), f"{state}: {why}" if why else state]
+        for name, distribution, version, hooks, state, why in table
+    ]
+
+
+def test_a_provider_describes_itself_where_it_is_installed(market: Environment) -> None:
+    assert market.libws("plugins", "acme").startswith("acme  acme-feed 1.4\n\nAcme's market feed: logs in")
+
+
+CONSUMER = """
+import asyncio, sys
+from libws_core import Client
+
+async def main():
+    async with Client(sys.argv[1], plugins=["acme"], options={"acme": {"key": "s3cret"}}, proxy=None) as client:
+        async for message in client:
+            print(message.data)
+            if message.json["id"] == 3:
+                break
+    print(sorted(name for name in sys.modules if name in ("libws_old", "libws_broken")))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_client_with_the_healthy_ones_works_next_to_them(market: Environment) -> None:
+    """It logs in as Acme wants, comes back after a loss, and gives once what both connections brought."""
+    keys: list[str | None] = []
+
+    async def acme(peer: ServerPeer, *trades: int) -> None:
+        keys.append(peer.headers.get("X-Acme-Key"))
+        await peer.expect({"op": "hello"})
+        peer.send({"op": "welcome"})
+        for trade in trades:
+            peer.send({"id": trade})
+
+    async def first(peer: ServerPeer) -> None:
+        await acme(peer, 1, 2)
+        peer.close(1012)
+
+    async def second(peer: ServerPeer) -> None:
+        await acme(peer, 2, 3)
+        async for _ in peer:
+            pass
+
+    async with asyncio.timeout(60), Server(first, second) as server:
+        printed = await asyncio.to_thread(market.run, CONSUMER, server.url)
+    assert printed.splitlines() == ['{"id":1}', '{"id":2}', '{"id":3}', "[]"]
+    assert keys == ["s3cret", "s3cret"]
+
+
+def test_what_is_old_or_broken_is_told_where_it_is_named(market: Environment) -> None:
+    assert market.problems(["acme", "old", "broken"], {"acme": {"key": "s3cret"}}) == [
+        "'old': libws-old 0.0.9 is written for libws.v0, this core speaks libws.v1; try: pip install -U libws-old",
+        "'broken': libws-broken 0.3 could not be imported: ModuleNotFoundError: No module named 'nosuchlib'",
     ]
 
 

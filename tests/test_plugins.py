@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from libws_core import ConfigurationError, OptionError, PluginError, Problem, Secret, hookimpl, hookspecs
+from libws_core import (
+    ConfigurationError,
+    OptionError,
+    PluginError,
+    Problem,
+    Secret,
+    __version__,
+    hookimpl,
+    hookspecs,
+)
 from libws_core.binding import new_manager
 from libws_core.plugins import Plan, assemble
 
@@ -475,8 +484,8 @@ def test_unknown_hooks_are_refused_unless_they_are_optional() -> None:
     def reconect(self: Any, failure: Any) -> None: ...
 
     assert problems(answering(telepathy), answering(reconect, "Other")) == [
-        "'odd': implements 'telepathy', which libws-core 0.1.0 does not have; try: pip install -U libws-core",
-        "'other': implements 'reconect', which libws-core 0.1.0 does not have; did you mean 'reconnect'?",
+        f"'odd': implements 'telepathy', which libws-core {__version__} does not have; try: pip install -U libws-core",
+        f"'other': implements 'reconect', which libws-core {__version__} does not have; did you mean 'reconnect'?",
     ]
     assert plan(answering(telepathy, optionalhook=True)).parts[0].name == "odd"
 

@@ -26,8 +26,8 @@ from libws_core.testing.contract import steps
 VARIABLE = "LIBWS_CAUGHT"
 FEW = 8
 """Turns at which a life is disturbed where another test is to notice."""
-FEW_CASES = 2
-"""Cases of a table that are played where another test is to notice."""
+FEW_CASES = 1
+"""Cases of a table that are played where another test is to notice: all cases of one test are of one rule."""
 
 C = TypeVar("C", bound=type)
 

@@ -16,6 +16,8 @@ import pytest
 from libws_core import AttemptFailed, Client, Connecting, ConnectionClosed, Disconnected, Reconnected, Retrying
 from libws_core.testing import Server, leaks, seeded
 
+pytestmark = pytest.mark.measured
+
 TURNS = 5
 """How often the loop has to wake somebody on the way back, each time as late as it is: a timer, TCP, the handshake."""
 

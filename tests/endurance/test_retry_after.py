@@ -133,6 +133,7 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.measured
 @pytest.mark.usefixtures("far_away")
 async def test_retry_after_is_obeyed_in_every_form(plugins: list[list[str]], lag: Any) -> None:
     """Never earlier and at most 0.6 s later; three clients for each dialer, form and moment."""
@@ -204,6 +205,7 @@ class Hello:
         await session.recv("hello")
 
 
+@pytest.mark.measured
 @pytest.mark.usefixtures("each_dialer")
 async def test_1013_is_never_tried_again_at_once(lag: Any) -> None:
     """Not after a loss, not in establish, not behind the handshake, and not if a plugin says so."""

@@ -16,7 +16,7 @@ import pytest
 from libws_core import Client, ClientClosed, Disconnected, LibwsError, Retrying, State, hookimpl
 from libws_core.testing import Server, ServerPeer, by_hand, hang, leaks, refuse
 
-pytestmark = pytest.mark.usefixtures("each_dialer")
+pytestmark = [pytest.mark.measured, pytest.mark.usefixtures("each_dialer")]
 
 CLOSE_TIMEOUT = 0.25
 MARGIN = 0.1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -254,14 +255,22 @@ def require() -> Callable[[Path, str, str], None]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Give ports that nothing listens on."""
+    """Give ports that nothing listens on.
+
+    They are none of those that the system gives away by itself, from 32768 on: another test could be given one of these
+    before a program listens on it.
+    """
     given: set[int] = set()
+    chance = random.SystemRandom()  # whatever seeds the others have
 
     def find() -> int:
         while True:
+            port = chance.randrange(10_000, 32_000)
             with socket.socket() as sock:
-                sock.bind((HOST, 0))
-                port: int = sock.getsockname()[1]
+                try:
+                    sock.bind((HOST, port))
+                except OSError:
+                    continue
             if port not in given:
                 given.add(port)
                 return port

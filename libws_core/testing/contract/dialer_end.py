@@ -136,7 +136,7 @@ class EndsAsPromised(DialedPlugin):
         error = await receiver.end()
         await turns()
         assert receiver.endings == 1, f"ended() was called {receiver.endings} times"
-        assert isinstance(error, LibwsError)
+        assert isinstance(error, LibwsError), f"ended() was given {error!r}, which is no LibwsError"
 
     def _ends_with(self, error: Any, code: int, initiator: str) -> None:
         """Check an end."""

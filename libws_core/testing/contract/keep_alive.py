@@ -105,7 +105,7 @@ class KeepAliveContract(PluginContract):
         async def main(lab: _Lab) -> None:
             await lab.ready()
             await asyncio.sleep(1)
-            usual = asyncio.all_tasks()
+            usual = lab.tasks()
             for moment in MOMENTS:
                 await asyncio.sleep(moment)
                 (peer,) = lab.dialer.peers[-1:]
@@ -116,13 +116,13 @@ class KeepAliveContract(PluginContract):
                 await lab.ready()
                 await asyncio.sleep(3)
                 lab.late += peer.late_writes - late
-            lab.tasks = sorted(map(describe_task, asyncio.all_tasks() - usual))
-            lab.more = len(asyncio.all_tasks()) - len(usual)
+            lab.running = sorted(map(describe_task, lab.tasks() - usual))
+            lab.more = len(lab.tasks()) - len(usual)
 
         lab = self._watch(main)
         if lab.more > 0:
             broken(
-                f"after {len(MOMENTS)} lost connections {lab.more} more tasks run: {'; '.join(lab.tasks[:3])}",
+                f"after {len(MOMENTS)} lost connections {lab.more} more tasks run: {'; '.join(lab.running[:3])}",
                 "let CancelledError pass, and start tasks with session.spawn",
             )
         if lab.late:
@@ -181,7 +181,7 @@ class _Lab:
         self.lost: list[Disconnected] = []
         self.paused = False
         self.late = self.more = 0
-        self.tasks: list[str] = []
+        self.running: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._contract = contract
         self._readies = self._seen = 0
@@ -217,6 +217,10 @@ class _Lab:
     def read(self) -> None:
         """Let the user begin."""
         self._using = self._loop.create_task(self._contract.user(self.client))
+
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """What runs, beside the scripts of the server."""
+        return asyncio.all_tasks() - self.dialer._tasks
 
     async def wait_lost(self, seconds: float) -> None:
         """Wait until the connection is lost, or that long."""

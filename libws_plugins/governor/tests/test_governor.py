@@ -610,6 +610,7 @@ async def herd_server() -> AsyncIterator[HerdServer]:
         await process.communicate()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("asked", [0, 2])
 @pytest.mark.parametrize(
     ("dialers", "size", "connects"), [((), 500, 200), (("picows",), 150, 100)], ids=["websockets", "picows"]

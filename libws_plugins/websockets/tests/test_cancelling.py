@@ -76,6 +76,7 @@ STAGES: list[tuple[str, Any, str, str | None]] = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("stage", "script", "url", "proxy"), STAGES, ids=[stage[0] for stage in STAGES])
 async def test_a_peer_that_falls_silent(
     raw_server: Any, dialer: Any, stage: str, script: Any, url: str, proxy: str | None
