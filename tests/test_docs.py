@@ -369,6 +369,8 @@ def test_a_command_that_is_only_shown_names_what_exists(block: Block) -> None:
                     assert need.extras <= extras.keys(), line
             case ["python", "app.py"]:
                 pass
+            case ["gh", "workflow", "run", workflow, *_]:
+                assert (ROOT / ".github" / "workflows" / workflow).exists(), line
             case _:
                 pytest.fail(f"{line}: say in a comment above the block what becomes of it")
 
