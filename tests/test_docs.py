@@ -32,7 +32,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +58,7 @@ DOCS = "\n".join(text for name, text in PAGES.items() if name.startswith("docs/"
 PLUGINS = sorted(path.parent.name for path in (ROOT / "libws_plugins").glob("*/pyproject.toml"))
 TUTORIAL = "docs/writing-a-plugin.md"
 URL = "wss://example.com/socket"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a block may take."""
 PUBLIC = re.compile(r"[A-Za-z]\w*\Z")
 
@@ -245,33 +244,11 @@ async def run_alone(block: Block, folder: Path) -> Ran | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Ran | None]]]:
-    """Every block that is to be tested, several at a time."""
-    chosen: list[Block] = [
-        item.callspec.params["block"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.originalname == test_every_block_runs_and_prints_what_the_page_says.__name__
-    ]
-
-    def run(block: Block) -> Ran | None:
-        return asyncio.run(run_alone(block, tmp_path_factory.mktemp("block")))
-
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    yield {place_of(block): pool.submit(run, block) for block in chosen}
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("block", RUN, ids=place_of)
-async def test_every_block_runs_and_prints_what_the_page_says(
-    block: Block, running: dict[str, Future[Ran | None]]
-) -> None:
+async def test_every_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path) -> None:
     _, *more = block.words
     assert {*more} <= {"then Ctrl-C"}
-    ran = await asyncio.wrap_future(running[place_of(block)])
+    ran = await run_alone(block, tmp_path)
     if ran is None:
         return
     expected = expected_output(block)
