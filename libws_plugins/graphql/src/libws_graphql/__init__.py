@@ -16,6 +16,7 @@ from libws_core import (
     ClientClosed,
     Closed,
     ConnectTimeout,
+    Disconnected,
     Event,
     InvalidHandshake,
     Kind,
@@ -99,6 +100,7 @@ class Graphql:
     _operations: dict[Operation, None] = field(default_factory=dict, init=False, repr=False)
     _numbers: Any = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
     _names: Any = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
+    _reason: tuple[int, LibwsError | None] = field(default=(0, None), init=False, repr=False)
     _ended: Closed | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -281,9 +283,13 @@ class Graphql:
 
     @hookimpl
     def observe(self, event: Event) -> None:
-        """Tell readers the client's end."""
-        if isinstance(event, Closed):
+        """Note why connections end, and tell readers the client's end."""
+        if isinstance(event, Disconnected):
+            self._reason = (event.attempt, event.error)
+        elif isinstance(event, Closed):
             self._ended = event
+            for line in [*self._lines]:
+                self._lose_single(line)
             for operation in [*self._operations]:
                 operation.close(event.error)
             self._operations.clear()
@@ -353,17 +359,26 @@ class Graphql:
                 line.session.send(_message({"id": feed.id, "type": "complete"}))
 
     def _lost(self, line: Line) -> None:
-        """A connection has ended."""
+        """A connection has ended: subscriptions go on where they can, what was to have one result does not."""
         self._lines.remove(line)
-        feeds, line.feeds = [*line.feeds.values()], {}
+        self._lose_single(line)
+        feeds = [*line.feeds.values()]
+        line.feeds.clear()
         for feed in feeds:
             operation = feed.operation
-            if not operation.lasting:
-                operation.finish(feed, OperationLost(f"the connection ended before {operation.name} had its result"))
-                continue
             operation.lose(feed)
             if self._lines and operation.wanted and not operation.running:  # an older one carries again
                 self._begin_live(self._lines[-1], operation)
+
+    def _lose_single(self, line: Line) -> None:
+        attempt, why = self._reason
+        for feed in [*line.feeds.values()]:
+            operation = feed.operation
+            if not operation.lasting:
+                del line.feeds[feed.id]
+                error = OperationLost(f"the connection ended before {operation.name} had its result")
+                error.__cause__ = why if attempt == line.session.request.attempt.number else None
+                operation.finish(feed, error)
 
     def _check_open(self) -> None:
         if self._ended is not None:
