@@ -24,7 +24,7 @@ CODES: Final[Mapping[int | str, str]] = MappingProxyType(
         "4408": "retry",  # ConnectionInit: it came too late
         "4409": "fatal",  # Subscribe: the id is in use
         "4429": "fatal",  # ConnectionInit: more than one
-        "4500": "fatal",  # the reference: the server's own error, such as at a query that cannot be parsed; its client stops
+        "4500": "fatal",  # the reference, whose client stops: its own error, such as at a query that it cannot parse
         "4504": "retry",  # the reference: no ConnectionAck in time
     }
 )
