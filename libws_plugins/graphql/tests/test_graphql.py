@@ -515,6 +515,53 @@ async def test_in_a_move_the_new_connections_results_stand_behind_the_old_ones()
             got = [(await anext(subscription))["count"] for _ in range(4)]
             assert got == [1, 2, 2, 3]  # 2 came by both; nothing is missing, so there is no Gap
             assert subscription.active
+            # The server has read what was begun here before the old one was closed.
+            assert [said["type"] for said in server.heard[2]] == ["connection_init", "subscribe", "ping"]
+
+
+@pytest.mark.parametrize("way", ["drop", "close"])
+def test_where_the_old_connection_of_a_move_is_lost_there_is_a_gap(way: str) -> None:
+    @virtual
+    async def main() -> None:
+        server, mover = Server(), Mover()
+        async with server.dialer:
+            client, graphql = make(server, mover)
+            async with client:
+                subscription = graphql.subscribe(COUNT, markers=True)
+                server.next(1, await server.id(1), {"count": 1})
+                moved = mover.sessions[0].reopen("test", overlap=2, settle=50)
+                new = await server.id(2)
+                server.next(2, new, {"count": 2})
+                await until(lambda: len(mover.sessions) == 2)
+                if way == "drop":
+                    server.peers[1].drop()
+                else:
+                    server.peers[1].close(1001)
+                await moved
+                first, gap, second = [await anext(subscription) for _ in range(3)]
+                assert (first, second) == ({"count": 1}, {"count": 2})
+                assert isinstance(gap, Gap)
+                assert gap.generation == 2
+
+    main()
+
+
+@virtual
+async def test_a_move_to_a_connection_that_is_lost_leaves_the_results_of_the_old_one() -> None:
+    server, mover = Server(), Mover()
+    async with server.dialer:
+        client, graphql = make(server, mover)
+        async with client:
+            subscription = graphql.subscribe(COUNT, markers=True)
+            old = await server.id(1)
+            moved = mover.sessions[0].reopen("test", overlap=2, settle=50)
+            server.next(2, await server.id(2), {"count": 1})
+            await until(lambda: len(mover.sessions) == 2)
+            server.peers[2].drop()
+            server.next(1, old, {"count": 1})
+            server.next(1, old, {"count": 2})
+            await moved
+            assert [await anext(subscription) for _ in range(2)] == [{"count": 1}, {"count": 2}]
 
 
 @virtual

@@ -30,7 +30,7 @@ from libws_core import (
     hookimpl,
 )
 from libws_core.match import call, check_template, template
-from libws_core.types import Stage
+from libws_core.types import Outgoing, Stage
 
 from .errors import OperationFailed, OperationLost, OperationRejected, OperationTimeout, ReaderTooSlow
 from .operations import Feed, Operation, Subscription, data_of, rejection
@@ -71,6 +71,11 @@ class Line:
     def __init__(self) -> None:
         self.session: Session = None  # type: ignore[assignment]
         self.ready = False
+        self.closed_with: int | None = None
+        """The code of our close."""
+        self.said_all = False
+        """Our close was answered, so everything before that has come. A close of the server's own has another code, or
+        came first: then it is not known what it had read on another connection by then."""
         self.feeds: dict[str, Feed] = {}
 
 
@@ -226,11 +231,15 @@ class Graphql:
     @hookimpl
     def incoming(self, session: Session) -> Stage:
         """Give a stage that takes out the results of operations."""
-        feeds = session.state(Line).feeds
-        text = Kind.TEXT
+        line = session.state(Line)
+        feeds, text = line.feeds, Kind.TEXT
 
         def take(message: Message) -> Message | None:
-            if message.kind is not text or PREFIX not in message.data:
+            if message.kind is not text:
+                if message.kind is Kind.CLOSE and message.code == line.closed_with:
+                    line.said_all = True
+                return message
+            if PREFIX not in message.data:
                 return message
             try:
                 said = message.json
@@ -250,31 +259,51 @@ class Graphql:
         return take
 
     @hookimpl
+    def outgoing(self, session: Session) -> Outgoing:
+        """Give a function that notes our close."""
+        line, close = session.state(Line), Kind.CLOSE
+
+        def note(message: Message) -> Message:
+            if message.kind is close:
+                line.closed_with = message.code
+            return message
+
+        return note
+
+    @hookimpl
     async def establish(self, session: Session) -> None:
         """Log in, then begin again what should run."""
         if session.subprotocol != SUBPROTOCOL:
             raise InvalidHandshake(f"the server does not speak {SUBPROTOCOL!r}; it chose {session.subprotocol!r}")
         payload = session.request.extra.get(PAYLOAD)
-        session.extend(self.ack_timeout + SPARE)
-        try:
-            async with asyncio.timeout(self.ack_timeout):
-                await session.send(
-                    _message({"type": "connection_init"} | ({} if payload is None else {"payload": payload}))
-                )
-                session.extend(self.ack_timeout + SPARE)
-                answer = await session.recv({"type": "connection_ack"})
-        except TimeoutError as error:
-            if isinstance(error, LibwsError):
-                raise
-            raise ConnectTimeout(f"no connection_ack within {self.ack_timeout:g} s") from None
+        login = {"type": "connection_init"} | ({} if payload is None else {"payload": payload})
+        answer = await self._answer(session, login, "connection_ack")
         self.acknowledged = answer.json.get("payload")
         line = session.state(Line)
         line.session = session
         self._lines.append(line)
         session.spawn(_while_it_lives()).add_done_callback(lambda _: self._lost(line))
-        for operation in [*self._operations]:
-            if operation.lasting and operation.wanted:
+        begun = [operation for operation in self._operations if operation.lasting]
+        for operation in begun:
+            if operation.wanted:
                 await session.send(self._begin(line, operation))
+        if begun and session.request.attempt.why == "move":
+            # The old connection is closed when this one is READY. Nothing is missed if the server has read by then what
+            # was begun here, which its answer to something behind it proves.
+            await self._answer(session, {"type": "ping"}, "pong")
+
+    async def _answer(self, session: Session, message: dict[str, Any], kind: str) -> Message:
+        """Send a message and wait for its answer, within `ack_timeout`."""
+        session.extend(self.ack_timeout + SPARE)
+        try:
+            async with asyncio.timeout(self.ack_timeout):
+                await session.send(_message(message))
+                session.extend(self.ack_timeout + SPARE)
+                return await session.recv({"type": kind})
+        except TimeoutError as error:
+            if isinstance(error, LibwsError):
+                raise
+            raise ConnectTimeout(f"no {kind} within {self.ack_timeout:g} s") from None
 
     @hookimpl
     def keep_alive(self, session: Session) -> None:
@@ -366,7 +395,7 @@ class Graphql:
         line.feeds.clear()
         for feed in feeds:
             operation = feed.operation
-            operation.lose(feed)
+            operation.lose(feed, said_all=line.said_all)
             if self._lines and operation.wanted and not operation.running:  # an older one carries again
                 self._begin_live(self._lines[-1], operation)
 

@@ -7,6 +7,7 @@ the other, so that what a new connection brings stands behind the last result of
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -22,11 +23,12 @@ __all__ = ["Feed", "Operation", "Subscription"]
 class Feed:
     """What one connection brings of an operation."""
 
-    __slots__ = ("error", "final", "id", "items", "operation", "running")
+    __slots__ = ("error", "final", "generation", "id", "items", "operation", "running")
 
-    def __init__(self, operation: Operation, id: str) -> None:
+    def __init__(self, operation: Operation, id: str, generation: int) -> None:
         self.operation = operation
         self.id = id
+        self.generation = generation
         self.items: deque[tuple[Any, int]] = deque()
         """Payloads and Gaps that wait for the reader, with their sizes."""
         self.running = True
@@ -92,11 +94,10 @@ class Operation:
 
     def begin(self, id: str, generation: int) -> Feed:
         """It is begun on a connection, behind a Gap if one was lost before."""
-        feed = Feed(self, id)
+        feed = Feed(self, id, generation)
         self.feeds.append(feed)
         if self._lost is not None:
-            gap = Gap("the connection was lost", generation, self._lost, clock.wall(), self.name)
-            feed.items.append((gap, 0))
+            self._mark(feed, self._lost)
             self._lost = None
             self._wake()
         return feed
@@ -122,16 +123,40 @@ class Operation:
             self._over(self)
             self._wake()
 
-    def lose(self, feed: Feed) -> None:
-        """The connection has ended."""
-        if feed.running:
-            feed.running = False
-            if not self.running:
-                self._lost = clock.wall()
-                if len(feed.items) == 1 and isinstance(gap := feed.items[0][0], Gap):  # it has brought nothing else
-                    feed.items.clear()
-                    self._lost = gap.since
-            self._wake()
+    def lose(self, feed: Feed, *, said_all: bool) -> None:
+        """The connection has ended.
+
+        Args:
+            said_all: we have closed it, when another was READY, and have read everything up to the server's answer.
+        """
+        if not feed.running:
+            return
+        feed.running = False
+        place = self.feeds.index(feed)
+        if any(older.running for older in itertools.islice(self.feeds, place)):
+            self._discard(feed)  # the new connection of a move, and the old one carries all
+            return
+        if place + 1 < len(self.feeds):
+            if not said_all:
+                self._mark(self.feeds[place + 1], clock.wall())
+        elif not self.running:
+            self._lost = clock.wall()
+            if len(feed.items) == 1 and isinstance(gap := feed.items[0][0], Gap):  # it has brought nothing else
+                feed.items.clear()
+                self._lost = gap.since
+        self._wake()
+
+    def _mark(self, feed: Feed, since: float) -> None:
+        """Put a Gap before everything that a connection brings."""
+        gap = Gap("the connection was lost", feed.generation, since, clock.wall(), self.name)
+        feed.items.appendleft((gap, 0))
+
+    def _discard(self, feed: Feed) -> None:
+        """Forget what a connection has brought."""
+        self.feeds.remove(feed)
+        results = [size for item, size in feed.items if not isinstance(item, Gap)]
+        self._count -= len(results)
+        self._bytes -= sum(results)
 
     def close(self, error: LibwsError | None = None) -> None:
         """Want no more: what waits can still be read, and what runs is stopped."""
