@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from libws_core import (
-    AuthenticationError,
     ClientClosed,
     Closed,
-    ConnectTimeout,
     Disconnected,
     Event,
     InvalidHandshake,
@@ -24,15 +21,14 @@ from libws_core import (
     Message,
     NotReady,
     Request,
-    Secret,
     Session,
-    Verdict,
     hookimpl,
 )
-from libws_core.match import call, check_template, template
+from libws_core.match import check_template
 from libws_core.types import Outgoing, Stage
 
 from .errors import OperationFailed, OperationLost, OperationRejected, OperationTimeout, ReaderTooSlow
+from .login import PAYLOAD, Item, answer_to, ask_payload, concealed, message_of
 from .operations import Feed, Operation, Subscription, data_of, rejection
 from .profile import CODES, FORBIDDEN, PING_INTERVAL, PING_TIMEOUT, SUBPROTOCOL
 
@@ -48,21 +44,6 @@ __all__ = [
 
 PREFIX = "libws-"
 """Ids that begin so are ours; other operations are those of whoever sends messages of the protocol himself."""
-PAYLOAD = "graphql.payload"
-"""Where the log-in of an attempt stands in `Request.extra`, its texts as Secrets."""
-SPARE = 5.0
-"""Seconds that establish has beyond the time in which the ack must come."""
-BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
-"""What a callable raises that is wrong itself; trying again does not mend it."""
-
-if TYPE_CHECKING:
-    Item = Any
-else:
-    # What a payload may hold. Told level by level, so that the core makes a Secret of each string before it shows any.
-    Leaf = Secret | bool | int | float | None
-    Item = Leaf | dict[str, Any] | list[Any]
-    for _ in range(4):
-        Item = Leaf | dict[str, Item] | list[Item]
 
 
 class Line:
@@ -109,7 +90,7 @@ class Graphql:
     _ended: Closed | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.payload = _concealed(self.payload)
+        self.payload = concealed(self.payload)
         if isinstance(self.payload, Mapping):
             try:
                 check_template(self.payload)
@@ -224,7 +205,7 @@ class Graphql:
     async def authenticate(self, request: Request) -> Request | None:
         """Offer the subprotocol, and ask for the payload."""
         offered = [name for name in request.subprotocols if name != SUBPROTOCOL]
-        payload = await self._payload(request)
+        payload = await ask_payload(self.payload, request)
         extra = request.extra if payload is None else {**request.extra, PAYLOAD: payload}
         return replace(request, subprotocols=(*offered, SUBPROTOCOL), extra=extra)
 
@@ -277,7 +258,7 @@ class Graphql:
             raise InvalidHandshake(f"the server does not speak {SUBPROTOCOL!r}; it chose {session.subprotocol!r}")
         payload = session.request.extra.get(PAYLOAD)
         login = {"type": "connection_init"} | ({} if payload is None else {"payload": payload})
-        answer = await self._answer(session, login, "connection_ack")
+        answer = await answer_to(session, login, "connection_ack", self.ack_timeout)
         self.acknowledged = answer.json.get("payload")
         line = session.state(Line)
         line.session = session
@@ -290,20 +271,7 @@ class Graphql:
         if begun and session.request.attempt.why == "move":
             # The old connection is closed when this one is READY. Nothing is missed if the server has read by then what
             # was begun here, which its answer to something behind it proves.
-            await self._answer(session, {"type": "ping"}, "pong")
-
-    async def _answer(self, session: Session, message: dict[str, Any], kind: str) -> Message:
-        """Send a message and wait for its answer, within `ack_timeout`."""
-        session.extend(self.ack_timeout + SPARE)
-        try:
-            async with asyncio.timeout(self.ack_timeout):
-                await session.send(_message(message))
-                session.extend(self.ack_timeout + SPARE)
-                return await session.recv({"type": kind})
-        except TimeoutError as error:
-            if isinstance(error, LibwsError):
-                raise
-            raise ConnectTimeout(f"no {kind} within {self.ack_timeout:g} s") from None
+            await answer_to(session, {"type": "ping"}, "pong", self.ack_timeout)
 
     @hookimpl
     def keep_alive(self, session: Session) -> None:
@@ -345,7 +313,7 @@ class Graphql:
         """Begin an operation on a connection; gives the message that says so."""
         feed = operation.begin(f"{PREFIX}{next(self._numbers)}", line.session.request.attempt.generation)
         line.feeds[feed.id] = feed
-        return _message({"id": feed.id, "type": "subscribe", "payload": operation.payload})
+        return message_of({"id": feed.id, "type": "subscribe", "payload": operation.payload})
 
     def _begin_live(self, line: Line, operation: Operation) -> None:
         """Begin an operation on a connection that is up; where a plugin refuses the message, its reader gets that."""
@@ -385,7 +353,7 @@ class Graphql:
         """Tell the server that nobody wants an operation any more, on the connection that runs it."""
         for line in self._lines:
             if line.feeds.pop(feed.id, None) is not None:
-                line.session.send(_message({"id": feed.id, "type": "complete"}))
+                line.session.send(message_of({"id": feed.id, "type": "complete"}))
 
     def _lost(self, line: Line) -> None:
         """A connection has ended: subscriptions go on where they can, what was to have one result does not."""
@@ -413,23 +381,6 @@ class Graphql:
         if self._ended is not None:
             raise ClientClosed("the client is closed")
 
-    async def _payload(self, request: Request) -> Any:
-        """What the log-in carries. What a callable raises may quote a secret, so only its kind is told."""
-        payload = self.payload
-        if not callable(payload):
-            return payload
-        try:
-            made = call(payload, request)
-            made = await made if inspect.isawaitable(made) else made
-        except (LibwsError, *BUGS):
-            raise
-        except Exception as error:
-            text = f"option 'payload' gave no answer: {type(error).__name__}"
-            raise AuthenticationError(text, verdict=Verdict.RETRY) from None
-        if made is not None and not isinstance(made, Mapping):
-            raise TypeError(f"option 'payload' gave {type(made).__name__}, not a dict")
-        return _concealed(made)
-
 
 async def _while_it_lives() -> None:
     """Run until cancelled, which the end of the connection does."""
@@ -440,20 +391,3 @@ def _pong(ping: Message) -> dict[str, Any]:
     """The answer to a ping: with its payload, if it has one."""
     said = ping.json
     return {"type": "pong", "payload": said["payload"]} if said.get("payload") is not None else {"type": "pong"}
-
-
-def _message(value: dict[str, Any]) -> Message:
-    made = template(value)
-    assert made is not None  # only a callable gives none
-    return made
-
-
-def _concealed(value: Any) -> Any:
-    """A payload with every text in it held as a Secret."""
-    if isinstance(value, str):
-        return Secret(value)
-    if isinstance(value, Mapping):
-        return {name: _concealed(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_concealed(item) for item in value]
-    return value
