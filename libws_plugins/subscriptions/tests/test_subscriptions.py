@@ -125,6 +125,28 @@ async def happened(client: Client, event: type[Any], cause: Callable[[], object]
         remove()
 
 
+# How many
+
+
+@virtual
+async def test_more_topics_than_the_limit_are_refused_at_once_and_none_of_them_is_noted() -> None:
+    server = Binance()
+    client, subscriptions = make(MemoryDialer(server), topics=["a", "b"], limit=3)
+    async with client:
+        with pytest.raises(SubscriptionRejected, match="4 topics are wanted, and one connection may have 3"):
+            subscriptions.add("b", "c", "d")
+        assert subscriptions.wanted == ("a", "b")
+        assert await subscriptions.add("a", "c") is True
+        subscriptions.remove("a")
+        assert await subscriptions.add("d") is True  # what is taken back has made room
+        assert server.streams[1] == ["b", "c", "d"]
+
+
+def test_more_topics_to_begin_with_than_the_limit_are_an_option_error() -> None:
+    with pytest.raises(ValueError, match="option 'topics': 2 of them, and one connection may have 1"):
+        Subscriptions(**BINANCE, topics=["a", "b", "a"], limit=1)
+
+
 # On each connection
 
 

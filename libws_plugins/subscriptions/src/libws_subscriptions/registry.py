@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any
 
-from libws_core import ClientClosed, Gap, Kind, LibwsError, Message, Session, SubscriptionRejected, clock
+from libws_core import ClientClosed, Gap, Kind, LibwsError, Message, Session, SubscriptionRejected, Verdict, clock
 from libws_core.match import Matcher
 from libws_core.types import Stage
 
@@ -51,6 +51,7 @@ class Registry:
         remover: makes what unsubscribes; None = nothing is sent.
         answers: matches of what the server says, each with the option that it stands for.
         timeout: seconds from the writing of a batch to its answer.
+        limit: topics that may be wanted at a time; None = any number.
         position_of: gives a topic's last position.
         forgotten: told a topic that is not wanted any more.
     """
@@ -62,6 +63,7 @@ class Registry:
         remover: Encoder | None,
         answers: tuple[tuple[Matcher, str], ...],
         timeout: float,
+        limit: int | None,
         position_of: Callable[[Topic], Any],
         forgotten: Callable[[Topic], object],
     ) -> None:
@@ -74,6 +76,7 @@ class Registry:
         self._answers = answers
         self._options = {option for _, option in answers}
         self._timeout = timeout
+        self._limit = limit
         self._position_of = position_of
         self._forgotten = forgotten
         self._adding: dict[Topic, asyncio.Future[bool]] = {}
@@ -85,6 +88,8 @@ class Registry:
     def add(self, topics: Iterable[Topic]) -> Change:
         """Note topics, and subscribe them where there is a connection."""
         self._check_open()
+        topics = [*topics]
+        self._check_limit(topics)
         waiting = []
         for topic in topics:
             self.rejected.pop(topic, None)
@@ -113,6 +118,14 @@ class Registry:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
+
+    def _check_limit(self, topics: Iterable[Topic]) -> None:
+        """Refuse what would be too many, before the server ends the connection for it."""
+        if self._limit is not None and (count := len({*self.wanted, *topics})) > self._limit:
+            raise SubscriptionRejected(
+                f"{count:,} topics are wanted, and one connection may have {self._limit:,}: use another client, too",
+                verdict=Verdict.FATAL,  # where it is a step of an attempt, trying again cannot help
+            )
 
     def _added(self, topic: Topic) -> asyncio.Future[bool]:
         """What ends when a topic is confirmed."""
