@@ -1,4 +1,4 @@
-"""On real sockets, with each dialer: the exchange goes on while connections are lost, silent, announced and replaced."""
+"""On real sockets, with each dialer: connections are lost, silent, announced and replaced, and the exchange goes on."""
 
 from __future__ import annotations
 
