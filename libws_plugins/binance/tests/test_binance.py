@@ -147,6 +147,20 @@ async def test_an_unknown_stream_is_refused_with_what_the_exchange_says(named: b
     assert exchange.broken == []
 
 
+@pytest.mark.parametrize("named", [True, False])
+@virtual
+async def test_an_unknown_stream_among_many_costs_only_itself(named: bool) -> None:
+    exchange = Exchange(named=named)
+    good = [f"coin{number}usdt@trade" for number in range(250)]
+    client, events = make(MemoryDialer(exchange, latency=0.05), streams=[*good[:130], "x@y", *good[130:]])
+    async with client:
+        assert {*client.plugin(Subscriptions).active} == {*good} == {*exchange.listeners[0].streams}
+        assert [*client.plugin(Subscriptions).rejected] == ["x@y"]
+        await asyncio.sleep(1)
+        assert [event.topic for event in events if isinstance(event, Gap)] == ["x@y"]
+    assert exchange.broken == []
+
+
 @virtual
 async def test_an_answer_to_a_request_of_the_users_own_is_the_users() -> None:
     exchange = Exchange()

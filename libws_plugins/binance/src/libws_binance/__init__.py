@@ -80,6 +80,7 @@ class Binance:
                 "reject": refused,
                 "batch": BATCH,
                 "limit": market.streams,
+                "split": True,  # a request is refused as a whole
                 **following,
             },
             "dedupe": {"key": self._reader.key},

@@ -94,6 +94,9 @@ class Subscriptions:
     limit: Annotated[int, Meta(ge=1)] | None = None
     """Topics that may be subscribed at a time, as the server says of a connection. More are refused at once, with
     SubscriptionRejected. None = any number."""
+    split: bool = False
+    """A batch that is refused without a word which topic is meant is asked for again in halves, until those are known
+    that are refused. False = all of the batch are."""
 
     behind: ClassVar[tuple[str, ...]] = ("auth",)
 
@@ -124,7 +127,15 @@ class Subscriptions:
             raise ValueError(f"option 'topics': {count:,} of them, and one connection may have {self.limit:,}")
         self._positions = self._make_positions(encoder)
         self._registry = Registry(
-            topics, encoder, remover, answers, self.confirm_timeout, self.limit, self._position_of, self._forget
+            topics,
+            encoder,
+            remover,
+            answers,
+            self.confirm_timeout,
+            self.limit,
+            self.split,
+            self._position_of,
+            self._forget,
         )
 
     def _make_positions(self, encoder: Encoder) -> Positions | None:
