@@ -21,6 +21,7 @@ from libws_core import (
     Reconnected,
     Reopened,
     SubscriptionRejected,
+    chance,
 )
 from libws_core.testing import MemoryDialer, MemoryPeer, virtual
 from libws_dedupe import Dedupe
@@ -258,6 +259,16 @@ async def test_what_a_user_sends_keeps_the_limit_that_pongs_count_for() -> None:
     assert exchange.broken == []
 
 
+@virtual(seed=3)
+async def test_the_limit_is_kept_where_messages_arrive_closer_together_than_they_left() -> None:
+    exchange = Exchange()
+    client, _ = make(MemoryDialer(exchange, latency=lambda: chance.uniform(0.01, 0.1)), streams=[TRADES])
+    async with client:
+        for number in range(200):
+            await client.send_json({"method": "LIST_SUBSCRIPTIONS", "id": str(number)})
+    assert exchange.broken == []
+
+
 @virtual
 async def test_without_ratelimit_the_exchange_ends_the_connection() -> None:
     exchange = Exchange()
@@ -373,6 +384,22 @@ async def test_a_server_that_announces_its_shutdown_is_left_at_once_without_a_ga
     assert (exchange.connects, exchange.broken, reader.gaps) == (2, [], [])
     assert reader.holes("BTCUSDT") == reader.holes("ETHUSDT") == []
     assert all("serverShutdown" not in str(event) for event in events)
+
+
+@virtual
+async def test_a_move_to_a_faster_server_loses_nothing() -> None:
+    exchange = Exchange(lags=(1.5,))
+    client, _ = make(MemoryDialer(exchange), streams=[TRADES, BOOK])
+    async with client:
+        reader = Reader(client)
+        feeding = asyncio.create_task(exchange.run(TRADES, BOOK, every=0.1))
+        await asyncio.sleep(5)
+        await happened(client, Reopened, exchange.shut_down)
+        await asyncio.sleep(10)
+        feeding.cancel()
+    await reader.task
+    assert (exchange.connects, reader.gaps) == (2, [])
+    assert reader.holes("BTCUSDT") == reader.holes("ETHUSDT") == []
 
 
 @virtual

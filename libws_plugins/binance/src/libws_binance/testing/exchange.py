@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -35,11 +35,14 @@ class Exchange:
     Args:
         market: whose limits and timings hold.
         named: refusals of streams come with the request's id, as servers send them; False = without, as documented.
+        lags: seconds by which the first, second ... connection hears late: no two servers are equally fast. Those for
+            which nothing is said hear at once.
     """
 
-    def __init__(self, market: str = "spot", *, named: bool = True) -> None:
+    def __init__(self, market: str = "spot", *, named: bool = True, lags: Sequence[float] = ()) -> None:
         self.market: Market = MARKETS[market]
         self.named = named
+        self.lags = lags
         self.spot = market == "spot"
         self.broken: list[str] = []
         """The limits that clients have broken, each with its connection."""
@@ -123,6 +126,7 @@ class Listener:
         self._waiting: dict[bytes, float] = {}
         """Pings without their pong, and when they were sent."""
         self._over = False
+        self._lag = exchange.lags[peer.number - 1] if peer.number <= len(exchange.lags) else 0.0
         path, _, query = peer.path.partition("?")
         self.combined = path.endswith("/stream")
         if self.combined:
@@ -160,7 +164,11 @@ class Listener:
 
     def hear(self, stream: str, payload: Any) -> None:
         """Get an event, if it listens to that stream."""
-        if stream in self.streams:
+        if stream not in self.streams:
+            return
+        if self._lag:
+            asyncio.get_running_loop().call_later(self._lag, self.tell, stream, payload)
+        else:
             self.tell(stream, payload)
 
     def tell(self, stream: str, payload: Any) -> None:
