@@ -142,6 +142,9 @@ class Reader:
         self._numbers = market.numbers
         self._streams = streams
         self._depths: dict[str, str] = {}
+        # Key, position and topic of a message are asked for one after the other: it is opened once.
+        self._message: Message | None = None
+        self._opened: tuple[str | None, dict[str, Any] | None, str] = None, None, ""
 
     def forget(self) -> None:
         """Other streams are wanted now."""
@@ -149,7 +152,7 @@ class Reader:
 
     def key(self, message: Message) -> str | None:
         """What an event has in common with its double and with no other; None if it has no number."""
-        stream, body, event = _open(message)
+        stream, body, event = self._open(message)
         numbers = self._numbers.get(event)
         if numbers is None:
             if stream is not None and body is not None and "lastUpdateId" in body:  # partial book depth
@@ -165,7 +168,7 @@ class Reader:
 
     def position(self, message: Message) -> tuple[int, int] | None:
         """The numbers that an event covers, the first and the last; None if they do not follow one another."""
-        _, body, event = _open(message)
+        _, body, event = self._open(message)
         numbers = self._numbers.get(event)
         if numbers is None or body is None or not numbers.followed:
             return None
@@ -177,11 +180,17 @@ class Reader:
 
     def topic(self, message: Message) -> str | None:
         """The stream of an event that has a position."""
-        stream, body, event = _open(message)
+        stream, body, event = self._open(message)
         if stream is not None or body is None:
             return stream
         symbol = str(body.get("s")).lower()
         return f"{symbol}@{event}" if event != "depthUpdate" else self._depths.get(symbol) or self._depth(symbol)
+
+    def _open(self, message: Message) -> tuple[str | None, dict[str, Any] | None, str]:
+        if message is not self._message:
+            self._opened = _open(message)
+            self._message = message
+        return self._opened
 
     def _depth(self, symbol: str) -> str:
         """Which of a symbol's diff depth streams: they differ in speed only, and an event does not tell."""
