@@ -1,7 +1,7 @@
 """Market streams of Binance: a move when the server announces its end, without a gap and without a double.
 
 Without an argument it needs no network: it starts the simulator of `libws_binance.testing`, which shuts its server down
-after two seconds.      python examples/binance.py
+after a second.         python examples/binance.py
 The exchange itself:    python examples/binance.py wss://stream.binance.com:9443/stream
 """
 
@@ -35,8 +35,8 @@ async def simulate() -> None:
     exchange = Exchange()
     async with Server(exchange) as server:
         feeding = asyncio.create_task(exchange.run(*STREAMS, "bnbusdt@bookTicker", every=0.5))
-        asyncio.get_running_loop().call_later(2, exchange.shut_down, 10)
-        await watch(server.url + "stream", 8)
+        asyncio.get_running_loop().call_later(1, exchange.shut_down, 10)
+        await watch(server.url + "stream", 5)
         feeding.cancel()
         print("connections:", exchange.connects, "limits broken:", exchange.broken)
 

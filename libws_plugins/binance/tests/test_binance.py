@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -518,3 +521,47 @@ def test_every_url_is_one_of_the_two_forms_and_every_fact_has_its_source() -> No
     assert {*MARKETS} <= {*URLS}
     assert all(market.source.startswith("https://developers.binance.com/") for market in MARKETS.values())
     assert all(market.pong > market.ping for market in MARKETS.values())
+
+
+# How it is named
+
+
+@virtual
+async def test_an_object_in_the_list_is_copied_for_each_client() -> None:
+    exchange, plugin = Exchange(), Binance(streams=[TRADES])
+    dialer = MemoryDialer(exchange)
+    clients = [Client("ws://test/ws", plugins=[plugin, dialer, "-websockets"]) for _ in range(2)]
+    async with clients[0] as one, clients[1] as two:
+        assert one.plugin(Binance) is not two.plugin(Binance) is not plugin
+        assert await one.plugin(Binance).subscribe(BOOK) is True
+        assert [[*listener.streams] for listener in exchange.listeners] == [[TRADES, BOOK], [TRADES]]
+    with pytest.raises(RuntimeError, match="belongs to no client"):
+        plugin.subscribe(BOOK)
+
+
+def test_a_profile_names_it_and_may_set_what_it_brings_along(tmp_path: Path) -> None:
+    profile = tmp_path / "binance.toml"
+    profile.write_text(
+        """
+        [client]
+        url = "wss://stream.binance.com:9443/ws"
+        plugins = ["binance"]
+        [client.options.binance]
+        streams = ["btcusdt@trade"]
+        [client.options.ratelimit]
+        messages = 4
+        """
+    )
+    client = Client.from_profile(profile)
+    assert client.plugin("ratelimit").messages == 4
+    assert client.plugin("reopen").every == 23 * HOUR
+    assert client.plugin(Subscriptions).wanted == (TRADES,)
+
+
+def test_the_example_runs_without_a_network() -> None:
+    example = Path(__file__).parents[3] / "examples" / "binance.py"
+    done = subprocess.run([sys.executable, example], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "moved to connection 2" in done.stdout
+    assert "missing" not in done.stdout
+    assert done.stdout.splitlines()[-1] == "connections: 2 limits broken: []"
