@@ -60,6 +60,7 @@ def _app() -> App:
     from .connect import connect
     from .demo import demo
     from .drill import drill
+    from .new import new
     from .plugins import plugins
     from .trace import trace
 
@@ -71,6 +72,6 @@ def _app() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for command in (plugins, check, connect, trace, demo, drill):
+    for command in (plugins, check, connect, trace, demo, drill, new):
         app.command(command)
     return app
