@@ -450,6 +450,24 @@ async def test_a_loss_is_told_for_each_stream_by_the_numbers_that_are_missing(
 
 
 @virtual
+async def test_what_was_said_while_a_stream_was_unsubscribed_is_not_missing() -> None:
+    exchange = Exchange()
+    client, events = make(MemoryDialer(exchange, latency=0.1), streams=[TRADES, BOOK])
+    async with client:
+        plugin = client.plugin(Binance)
+        exchange.say(TRADES)
+        await asyncio.sleep(1)
+        leaving = plugin.unsubscribe(TRADES)
+        exchange.say(TRADES)  # it comes before the answer
+        assert await leaving is True
+        exchange.say(TRADES, TRADES, TRADES)
+        assert await plugin.subscribe(TRADES) is True
+        exchange.say(TRADES)
+        assert [(await client.recv()).json["t"] for _ in range(3)] == [1, 2, 6]
+    assert [event for event in events if isinstance(event, Gap)] == []
+
+
+@virtual
 async def test_who_does_not_follow_gets_one_gap_of_the_connection() -> None:
     exchange = Exchange()
     client, events = make(dialer := MemoryDialer(exchange), streams=[TRADES], follow=False)

@@ -315,6 +315,8 @@ class Registry:
 
     def _confirmed(self, line: Line, topic: Topic, *, removal: bool) -> None:
         if removal:
+            if topic not in self.wanted:
+                self._forgotten(topic)  # once more: something came between our request and this answer
             _finish(self._removing.pop(topic, None), True)
         elif topic in line.sent:
             line.confirmed.add(topic)
