@@ -35,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"libws: {error.name} is missing; try: pip install 'libws-core[standard]'", file=sys.stderr)
         return 2
     from ..errors import ConfigurationError
-    from .rendering import LiteralConsole, printable
     from .targets import UsageError
 
     try:
@@ -45,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"libws: {error}", file=sys.stderr)
         return 2
     except ConfigurationError as error:  # nothing was dialed
+        from .rendering import LiteralConsole, printable
+
         LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
         return 2
     except KeyboardInterrupt:
