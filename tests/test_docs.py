@@ -137,7 +137,11 @@ def write_files(page: str, folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     """What a block's process sees: nothing of ours that would change what it does."""
-    kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "LIBWS_PLUGINS"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith(("COV", "LIBWS"))
+    }
     kept |= {"EXAMPLE_TOKEN": "t0ken", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "NO_COLOR": "1"}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     return kept
