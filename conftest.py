@@ -22,6 +22,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+pytest_plugins = ["libws_core.testing.fixtures"]
+
 DIALERS = ("websockets", "picows")
 """The first is the one that clients have by default."""
 

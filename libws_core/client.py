@@ -135,7 +135,7 @@ class Client:
         self._delivery.use(
             [
                 NamedStage(hook.plugin, stage)
-                for hook in plan.hooks["deliver"]
+                for hook in reversed(plan.hooks["deliver"])  # from the wire to the user, as `incoming`
                 if (stage := ask(hook, "deliver", self)) is not None
             ]
         )

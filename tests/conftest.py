@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 
@@ -12,7 +10,5 @@ def _plain_environment(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     """The proxies and plugins of whoever runs the tests do not count; who installs something may need the proxies."""
     if request.node.get_closest_marker("install") is not None:
         monkeypatch.delenv("LIBWS_PLUGINS", raising=False)
-        return
-    for name in os.environ:
-        if name.lower().endswith("_proxy") or name.startswith("LIBWS_PLUGINS"):
-            monkeypatch.delenv(name)
+    else:
+        request.getfixturevalue("libws_environment")

@@ -102,6 +102,11 @@ def test_a_plugin_imports_only_what_it_declares(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
+def test_each_plugin_keeps_the_contracts_of_its_kind(folder: Path) -> None:
+    assert (folder / "tests" / f"test_{folder.name.replace('-', '_')}_contract.py").exists()
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
 def test_one_rule_names_everything(folder: Path) -> None:
     name, needs, points = declared(folder)
     module = f"libws_{folder.name.replace('-', '_')}"

@@ -133,6 +133,27 @@ def test_an_async_hook_that_must_be_plain_is_refused_when_the_client_is_made(hoo
 
 
 @virtual
+async def test_deliver_stages_stand_from_the_wire_to_the_user_as_incoming_ones_do() -> None:
+    def marking(name: str) -> object:
+        def stage(message: Message) -> Message:
+            return Message.text(f"{message.data} {name}")
+
+        @hookimpl
+        def incoming(self: object, session: Session) -> Callable[[Message], Message]:
+            return stage
+
+        @hookimpl
+        def deliver(self: object, client: Client) -> Callable[[Message], Message]:
+            return stage
+
+        return type(name, (), {"incoming": incoming, "deliver": deliver})()
+
+    plugins = ["-standard", marking("first"), marking("second"), MemoryDialer(lambda peer: peer.send("said"))]
+    async with Client("ws://test/", plugins=plugins) as client:
+        assert (await client.recv(10)).data == "said second first second first"
+
+
+@virtual
 async def test_a_deliver_stage_is_asked_for_once_a_client() -> None:
     asked: list[Client] = []
 

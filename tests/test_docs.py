@@ -5,9 +5,8 @@ A comment above a block says what to do with it:
     <!-- run: SERVER -->             run it as a program against that server (`SERVERS`, or none), which stands in the
                                      place of wss://example.com/socket
     <!-- run: SERVER; then Ctrl-C -->    it goes on for ever: interrupt it when it has printed its output
-    <!-- run: SERVER; installed -->  with the page's own project installed
     <!-- run: pytest -->             it is a file of tests
-    <!-- file: PATH -->              a file of the page's own project
+    <!-- file: PATH -->              a file, for the page's other blocks
     <!-- profile: NAME -->           a profile, for the page's other blocks
     <!-- client -->                  one or more calls of Client, which is at hand: they must not raise
     <!-- options: PLUGIN -->         that plugin's options, as `options` in Python or a table of a profile: a client is
@@ -16,7 +15,8 @@ A comment above a block says what to do with it:
     <!-- output: roughly -->         the same, but for its numbers
     <!-- no-run: REASON -->          leave it alone
 
-A block of sh without a comment is only shown: what it names must exist.
+A block of sh without a comment is only shown: what it names must exist. tests/tutorial plays docs/writing-a-plugin.md,
+which has directives of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +48,7 @@ from libws_core.errors import LibwsError, SendError
 from libws_core.machine import State
 from libws_core.options import options_of
 from libws_core.plugins import describe, installed
-from libws_core.testing import Peer, Server, refuse
+from libws_core.testing import Peer, Server, fixtures, refuse
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -57,8 +56,9 @@ READMES = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "libws_p
 PAGES |= {page: (ROOT / page).read_text("utf-8") for page in ("README.md", "CONTRIBUTING.md", *READMES)}
 DOCS = "\n".join(text for name, text in PAGES.items() if name.startswith("docs/"))
 PLUGINS = sorted(path.parent.name for path in (ROOT / "libws_plugins").glob("*/pyproject.toml"))
+TUTORIAL = "docs/writing-a-plugin.md"
 URL = "wss://example.com/socket"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a block may take."""
 PUBLIC = re.compile(r"[A-Za-z]\w*\Z")
 
@@ -107,7 +107,7 @@ def blocks_of(page: str) -> list[Block]:
     return found
 
 
-BLOCKS = [block for page in sorted(PAGES) for block in blocks_of(page)]
+BLOCKS = [block for page in sorted(PAGES) if page != TUTORIAL for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.verb == "run"]
 
 
@@ -127,7 +127,7 @@ def rounded(text: str, expected: Block) -> str:
 
 
 def write_files(page: str, folder: Path) -> None:
-    """Write the page's project and profiles."""
+    """Write the page's files and profiles."""
     for block in blocks_of(page):
         if block.verb in ("file", "profile"):
             path = folder / block.words[0]
@@ -135,12 +135,16 @@ def write_files(page: str, folder: Path) -> None:
             path.write_text(block.text, "utf-8")
 
 
-def environment(path: Path | None = None) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What a block's process sees: nothing of ours that would change what it does."""
-    kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "LIBWS_PLUGINS"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith(("COV", "LIBWS"))
+    }
     kept |= {"EXAMPLE_TOKEN": "t0ken", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "NO_COLOR": "1"}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
-    return kept | ({"PYTHONPATH": str(path)} if path else {})
+    return kept
 
 
 async def echo(peer: Peer) -> None:
@@ -197,18 +201,6 @@ async def read_output(process: asyncio.subprocess.Process, expected: str) -> str
     return output
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The worked plugin of docs/writing-a-plugin.md: built and installed as its page says. Gives its folder."""
-    folder = tmp_path_factory.mktemp("libws-welcome")
-    write_files("docs/writing-a-plugin.md", folder)
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    options = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
-    done = subprocess.run([*pip, *options, str(folder)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 class Ran(NamedTuple):
     """What became of a block."""
 
@@ -218,7 +210,7 @@ class Ran(NamedTuple):
     status: int | None
 
 
-async def run_block(block: Block, folder: Path, site: Path | None) -> Ran:
+async def run_block(block: Block, folder: Path) -> Ran:
     """Run a block in a process of its own, against its server."""
     expected = expected_output(block)
     assert expected is not None, "a block that runs shows what it prints"
@@ -229,9 +221,10 @@ async def run_block(block: Block, folder: Path, site: Path | None) -> Ran:
         process = await asyncio.create_subprocess_exec(
             *(*command, "block"),
             cwd=folder,
-            env=environment(site),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         try:
             async with asyncio.timeout(PATIENCE):
@@ -246,46 +239,21 @@ async def run_block(block: Block, folder: Path, site: Path | None) -> Ran:
     return Ran(output + rest.decode(), complaints.decode(), process.returncode)
 
 
-async def run_alone(block: Block, folder: Path, site: Path | None) -> Ran | None:
+async def run_alone(block: Block, folder: Path) -> Ran | None:
     """Run a block beside its page's files. None = it is a file of tests, and they passed."""
     write_files(block.page, folder)
     if block.words[0] != "pytest":
-        return await run_block(block, folder, site)
+        return await run_block(block, folder)
     (folder / "test_block.py").write_text(block.text, "utf-8")
-    await run_pytest(folder / "test_block.py", site)
+    await run_pytest(folder / "test_block.py")
     return None
 
 
-@pytest.fixture(scope="module")
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Ran | None]]]:
-    """Every block that is to be tested and needs no installation, several at a time."""
-    chosen: list[Block] = [
-        item.callspec.params["block"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.originalname == test_every_block_runs_and_prints_what_the_page_says.__name__
-    ]
-
-    def run(block: Block) -> Ran | None:
-        return asyncio.run(run_alone(block, tmp_path_factory.mktemp("block"), None))
-
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    yield {place_of(block): pool.submit(run, block) for block in chosen if "installed" not in block.words}
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("block", RUN, ids=place_of)
-async def test_every_block_runs_and_prints_what_the_page_says(
-    block: Block, tmp_path: Path, running: dict[str, Future[Ran | None]], request: pytest.FixtureRequest
-) -> None:
+async def test_every_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path) -> None:
     _, *more = block.words
-    assert {*more} <= {"then Ctrl-C", "installed"}
-    if "installed" in more:
-        ran = await run_alone(block, tmp_path, request.getfixturevalue("project") / "site")
-    else:
-        ran = await asyncio.wrap_future(running[place_of(block)])
+    assert {*more} <= {"then Ctrl-C"}
+    ran = await run_alone(block, tmp_path)
     if ran is None:
         return
     expected = expected_output(block)
@@ -298,12 +266,12 @@ async def test_every_block_runs_and_prints_what_the_page_says(
         assert ran.status == 0, ran.told
 
 
-async def run_pytest(tests: Path, site: Path | None) -> None:
+async def run_pytest(tests: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     process = await asyncio.create_subprocess_exec(
         *(*command, str(tests)),
         cwd=tests.parent,
-        env=environment(site),
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -312,14 +280,10 @@ async def run_pytest(tests: Path, site: Path | None) -> None:
     assert process.returncode == 0, output.decode()
 
 
-async def test_the_worked_plugin_passes_its_own_tests(project: Path) -> None:
-    await run_pytest(project / "tests", project / "site")
-
-
 def test_every_block_says_what_becomes_of_it() -> None:
     verbs = {
-        "python": {"run", "file", "client", "options", "no-run"},
-        "toml": {"profile", "file", "options"},
+        "python": {"run", "client", "options", "no-run"},
+        "toml": {"profile", "options"},
         "text": {"", "output"},
         "sh": {"", "run"},
         "go": {"no-run"},
@@ -387,6 +351,8 @@ def test_a_command_that_is_only_shown_names_what_exists(block: Block) -> None:
                     assert need.extras <= extras.keys(), line
             case ["python", "app.py"]:
                 pass
+            case ["gh", "workflow", "run", workflow, *_]:
+                assert (ROOT / ".github" / "workflows" / workflow).exists(), line
             case _:
                 pytest.fail(f"{line}: say in a comment above the block what becomes of it")
 
@@ -637,7 +603,9 @@ def test_every_command_and_flag_is_documented() -> None:
 
 
 def test_the_testing_kit_is_documented() -> None:
-    *lists, peer = tables(PAGES["docs/testing.md"])
+    own = tables(section("docs/testing.md", "Fixtures"))
+    *lists, peer = [table for table in tables(PAGES["docs/testing.md"]) if table not in own]
+    assert [name for table in own for name in names(table)] == fixtures.__all__
     told = [name for table in lists for name in names(table)]
     assert sorted(told) == sorted(libws_core.testing.__all__)
     made = {*re.findall(r"self\.([a-z]\w*)(?:: .*)? = ", inspect.getsource(Peer.__init__))} | public(Peer)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from libws_core import Client
 from libws_core.errors import ConnectError, ConnectionClosed, ConnectTimeout, HandshakeRejected, LibwsError
 from libws_core.testing import (
     Gone,
@@ -722,3 +723,18 @@ def test_the_same_seed_gives_the_same_story() -> None:
     one, two, other = run(story(), seed=1), run(story(), seed=1), run(story(), seed=2)
     assert len(one) > 50
     assert one == two != other
+
+
+@virtual
+async def test_a_function_sees_each_control_frame_as_it_comes() -> None:
+    seen: list[Message] = []
+
+    def listen(peer: MemoryPeer) -> None:
+        peer.on_control = seen.append
+        peer.ping(b"1")
+
+    client = Client("ws://test/", plugins=["-standard", "pong", MemoryDialer(listen)])
+    async with client:
+        await client.send("no control frame")
+        await asyncio.sleep(1)
+    assert seen == [Message.pong(b"1"), Message.close(1000)]

@@ -120,6 +120,8 @@ class Peer(ABC):
         """Answer the client's close with the same code, then end the connection."""
         self.on_message: Callable[[Message], object] | None = None
         """A plain function to be called with each data message, in the place of keeping it for `recv`."""
+        self.on_control: Callable[[Message], object] | None = None
+        """A plain function to be called with each ping, pong and close, before anything else is done with it."""
         self.received = 0
         """Data messages that came from the client."""
         self.pings = 0
@@ -289,6 +291,8 @@ class Peer(ABC):
 
     def _arrived(self, message: Message) -> None:
         """A message came from the client."""
+        if message.kind >= Kind.CLOSE and self.on_control is not None:
+            self._call(self.on_control, message)
         match message.kind:
             case Kind.PING:
                 self.pings += 1
@@ -314,17 +318,20 @@ class Peer(ABC):
 
     def _accept_data(self, message: Message) -> None:
         if self.on_message is not None:
-            try:
-                self.on_message(message)
-            except Gone:
-                pass
-            except Exception as error:
-                self._complain(error)
+            self._call(self.on_message, message)
         elif len(self._data) >= UNREAD:
             self._complain(Unexpected(f"{UNREAD:,} messages of connection {self.number} were never read"))
             self._data.clear()
         else:
             self._data.append(message)
+
+    def _call(self, function: Callable[[Message], object], message: Message) -> None:
+        try:
+            function(message)
+        except Gone:
+            pass
+        except Exception as error:
+            self._complain(error)
 
     def _ended(self, text: str) -> None:
         """The connection has ended; `text` says how, unless a close frame has said so."""

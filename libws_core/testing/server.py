@@ -73,6 +73,11 @@ class Server(Host[ServerPeer]):
         return f"{'ws' if self.ssl is None else 'wss'}://{host}:{self.port}/"
 
     @property
+    def listening(self) -> bool:
+        """It has been started and was not stopped or ended."""
+        return self._listener is not None
+
+    @property
     def peers(self) -> list[ServerPeer]:
         """The peers whose connections are open, oldest first."""
         return sorted((peer for peer in self._wires if peer.opened), key=lambda peer: peer.number)

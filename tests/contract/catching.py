@@ -7,7 +7,7 @@ A file `wrong_*.py` holds contract classes for wrong plugins, each marked with t
         plugin = Bare
 
 pytest collects them only where it is asked to, as `test_contracts_catch.py` does, with this module as its plugin. It
-writes what became of each test to the file that the environment names.
+writes what became of each test to the file that the environment names; with `--collect-only`, what each class is for.
 """
 
 from __future__ import annotations
@@ -68,19 +68,26 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         cls = _class_of(item)
         by = call.excinfo.typename if call.excinfo is not None else None
         test = _test_of(item)
-        home = next((base.__name__ for base in cls.__mro__ if test in vars(base)), None)
         _found.append(
             {
                 "class": cls.__name__,
                 "must_fail": getattr(cls, "must_fail", None),
                 "test": test,
-                "home": home,
                 "outcome": report.outcome,
                 "by": by,
                 "text": report.longreprtext,
             }
         )
     return report  # type: ignore[return-value]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where nothing is run, tell which test each class is for, and the contract that has it."""
+    if session.config.option.collectonly:
+        for cls in {_class_of(item) for item in session.items}:
+            test = getattr(cls, "must_fail", None)
+            homes = [base.__name__ for base in cls.__mro__ if test in vars(base)]
+            _found.append({"class": cls.__name__, "must_fail": test, "home": homes[0] if homes else None})
 
 
 def pytest_sessionfinish() -> None:

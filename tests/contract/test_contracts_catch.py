@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
@@ -44,9 +43,8 @@ def write_distributions(folder: Path) -> None:
         (home / "entry_points.txt").write_text(f"[libws.v1]\n{name} = {point}\n", "utf-8")
 
 
-@functools.cache
-def outcomes(file: str) -> list[dict[str, Any]]:
-    """What became of each test of the wrong plugins of a file."""
+def told_of(*files: str, only: str = "") -> list[dict[str, Any]]:
+    """What became of each test of the wrong plugins of some files; with `--collect-only`, what each plugin is for."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_distributions(folder)
@@ -57,7 +55,8 @@ def outcomes(file: str) -> list[dict[str, Any]]:
             "LIBWS_CAUGHT": str(report),
         }
         environment.pop("LIBWS_PLUGINS", None)
-        program = [sys.executable, "-m", "pytest", "-q", "-p", "catching", "-p", "no:cacheprovider", str(HERE / file)]
+        program = [sys.executable, "-m", "pytest", "-q", "-p", "catching", "-p", "no:cacheprovider"]
+        program += [only] * bool(only) + [str(HERE / file) for file in files]
         done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
         assert report.exists(), done.stdout + done.stderr
         found: list[dict[str, Any]] = json.loads(report.read_text("utf-8"))
@@ -70,7 +69,7 @@ def test_each_wrong_plugin_fails_the_test_that_is_for_it_and_no_other(file: str)
     told = []
     wanted = {}
     failed: dict[str, list[str]] = {}
-    for each in outcomes(file):
+    for each in told_of(file):
         wanted[each["class"]] = each["must_fail"]
         failed.setdefault(each["class"], [])
         if each["outcome"] == "failed":
@@ -91,8 +90,6 @@ def test_each_test_of_each_contract_has_a_wrong_plugin() -> None:
         for test in vars(base)
         if test.startswith("test_")
     }
-    caught = {
-        (each["home"], each["test"]) for file in FILES for each in outcomes(file) if each["must_fail"] == each["test"]
-    }
+    caught = {(each["home"], each["must_fail"]) for each in told_of(*FILES, only="--collect-only")}
     anew = {("ProviderContract", "test_a_client_is_assembled_from_its_options")}  # the same promise, told by one test
     assert tests - caught - anew == set()

@@ -285,7 +285,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Awaitable[Program]]]:
 
     async def start(name: str, *arguments: object, port: int, cure: str, **environ: str) -> Program:
         command = [find_program(name, cure), *map(str, arguments)]
-        program = Program(command, port, tmp_path / f"{name}-{port}.log", environ)
+        program = Program(command, port, tmp_path / f"{Path(name).name}-{port}.log", environ)
         programs.append(program)
         return await program.start()
 

@@ -145,7 +145,7 @@ async def test_graphql(example: Any, run: Any, free_port: Callable[[], int], req
     url = f"ws://127.0.0.1:{port}/graphql"
     code, output, errors = await (await example("graphql.py", url)).end()
     assert (code, errors) == (0, "")
-    assert output.splitlines() == [f"< {{'data': {{'count': {number}}}}}" for number in (1, 2, 3)]
+    assert output.splitlines() == ["{'hello': 'world'}", *(f"< {{'count': {number}}}" for number in (1, 2, 3))]
     code, output, errors = await (await example("graphql.py", url, GRAPHQL_TOKEN="wr0ng")).end()
     assert (code, output) == (1, "")
     assert errors.endswith("code 4403, reason 'Forbidden': fatal\n")

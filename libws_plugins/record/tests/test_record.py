@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from libws_core import (
     Session,
     hookimpl,
 )
-from libws_core.testing import MemoryDialer, Server, StageContract, cut, greet, leaks, refuse, virtual
+from libws_core.testing import MemoryDialer, Server, cut, greet, leaks, refuse, virtual
 from libws_record import Record
 from libws_record.format import bytes_of, decode, encode
 from libws_record.writer import Writer
@@ -62,36 +61,6 @@ def client_with(*plugins: object, **more: Any) -> Client:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "session.jsonl"
-
-
-class TestRecord(StageContract):
-    plugin = Record
-    passes = (
-        ("text", "text"),
-        (b"\x00\xff", b"\x00\xff"),
-    )
-
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
-        self._file = str(tmp_path / "x-{number}.jsonl")
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        return {"file": getattr(self, "_file", os.devnull)}
-
-    @property
-    def bad_options(self) -> Mapping[str, Any]:
-        return {
-            "file": ["", "/", "/no/such/folder/x.jsonl"],
-            "patterns": [["("], ["a*"]],
-            "mode": ["w"],
-            "limit": [0],
-            "buffer": [0],
-        }
-
-    @property
-    def public(self) -> tuple[str, ...]:
-        return ("keys",)
 
 
 async def dialogue(dialer: Any, file: Path) -> None:

@@ -103,6 +103,52 @@ async def test_the_age_counts_from_ready_of_each_connection_also_after_a_loss() 
 
 
 @virtual
+async def test_it_moves_at_once_when_the_server_asks() -> None:
+    async with MemoryDialer() as dialer:
+        client, events = client_with(Reopen(when={"op": "leave"}, every=HOUR, overlap=0), dialer)
+        async with client:
+            await asyncio.sleep(10)
+            dialer.peers[0].send({"op": "leave"})
+            dialer.peers[0].send("the last")
+            await asyncio.sleep(1)
+            assert moved(events) == [pytest.approx(10, abs=0.1)]
+            assert (await client.recv()).data == "the last"  # and what asked is not the user's
+            await asyncio.sleep(HOUR)
+            assert dialer.count == 3  # the age of the new connection counts on
+        assert not any(isinstance(event, (Gap, AttemptFailed)) for event in events)
+
+
+@virtual
+async def test_what_the_server_asks_before_ready_is_done_when_ready() -> None:
+    class Slow:
+        @hookimpl
+        async def establish(self, session: Session) -> None:
+            await asyncio.sleep(5 if session.request.attempt.number == 1 else 0)
+
+    async with MemoryDialer() as dialer:
+        client, events = client_with(Slow(), Reopen(when="leave", overlap=0), dialer)
+        opening = asyncio.create_task(client.open())
+        (await dialer.accept()).send("leave")
+        await opening
+        await dialer.reached(2)
+        await asyncio.sleep(1)
+        assert moved(events) == [pytest.approx(5, abs=0.1)]
+        await client.close()
+
+
+@virtual
+async def test_a_move_that_the_server_asked_for_is_tried_again() -> None:
+    async with MemoryDialer() as dialer:
+        client, events = client_with(Reopen(when="leave", overlap=0), dialer)
+        async with client:
+            dialer.refuse(503, times=2)
+            dialer.peers[0].send("leave")
+            await asyncio.sleep(60)
+            assert len(moved(events)) == 1
+            assert sum(isinstance(event, AttemptFailed) for event in events) == 2
+
+
+@virtual
 async def test_a_host_that_sleeps_grows_older() -> None:
     async with MemoryDialer() as dialer:
         client, events = client_with(Reopen(every=10 * HOUR, overlap=0), dialer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from libws_core.testing import KeepAliveContract, PluginContract
+from libws_core.testing import KeepAliveContract, PluginContract, StageContract
 from libws_reopen import Reopen
 
 
@@ -30,3 +30,11 @@ class TestReopenOften(PluginContract):
 class TestReopenBreakFirst(PluginContract):
     plugin = Reopen
     options: ClassVar = {"every": 5, "order": "break-first"}
+
+
+class TestReopenWhenAsked(StageContract):
+    plugin = Reopen
+    options: ClassVar = {"when": {"op": "leave"}, "overlap": 1}
+    bad_options: ClassVar = {"when": [{"op": {1}}]}
+    takes: ClassVar = [{"op": "leave"}]
+    passes: ClassVar = [({"op": "stay"}, {"op": "stay"})]

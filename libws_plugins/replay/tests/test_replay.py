@@ -26,7 +26,7 @@ from libws_core import (
     Verdict,
     hookimpl,
 )
-from libws_core.testing import MemoryDialer, PluginContract, leaks, virtual
+from libws_core.testing import MemoryDialer, leaks, virtual
 from libws_replay import Mismatch, Replay
 
 Tape = Any  # of conftest.py, which cannot be imported
@@ -41,19 +41,6 @@ async def now(client: Client, count: int) -> list[tuple[float, Any]]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     return [((await client.recv()).data, round(loop.time() - began, 3)) for _ in range(count)]
-
-
-class TestReplay(PluginContract):
-    """Not `DialerContract`: a recording has no live server at its other end."""
-
-    plugin = Replay
-    bad_options: Mapping[str, Any] = {
-        "speed": [0, -1],
-        "expect": ["nothing"],
-        "patience": [0],
-        "after": ["stop"],
-        "run": [0],
-    }
 
 
 class Wire:

@@ -125,6 +125,77 @@ async def happened(client: Client, event: type[Any], cause: Callable[[], object]
         remove()
 
 
+# How many
+
+
+@virtual
+async def test_more_topics_than_the_limit_are_refused_at_once_and_none_of_them_is_noted() -> None:
+    server = Binance()
+    client, subscriptions = make(MemoryDialer(server), topics=["a", "b"], limit=3)
+    async with client:
+        with pytest.raises(SubscriptionRejected, match="4 topics are wanted, and one connection may have 3"):
+            subscriptions.add("b", "c", "d")
+        assert subscriptions.wanted == ("a", "b")
+        assert await subscriptions.add("a", "c") is True
+        subscriptions.remove("a")
+        assert await subscriptions.add("d") is True  # what is taken back has made room
+        assert server.streams[1] == ["b", "c", "d"]
+
+
+def test_more_topics_to_begin_with_than_the_limit_are_an_option_error() -> None:
+    with pytest.raises(ValueError, match="option 'topics': 2 of them, and one connection may have 1"):
+        Subscriptions(**BINANCE, topics=["a", "b", "a"], limit=1)
+
+
+# A batch that is refused as a whole
+
+
+@virtual
+async def test_of_a_batch_that_is_refused_only_those_are_given_up_that_are_refused_alone() -> None:
+    server = Binance()
+    server.bad = {"t3", "t7"}
+    topics = [f"t{number}" for number in range(10)]
+    client, subscriptions = make(MemoryDialer(server), topics=topics, batch=10, split=True)
+    async with client:
+        good = [topic for topic in topics if topic not in server.bad]
+        assert {*subscriptions.active} == {*good}  # all of them before READY
+        assert sorted(server.streams[1]) == good
+        assert {*subscriptions.rejected} == server.bad
+        assert len(server.requests) <= 1 + 2 * 2 * 4
+
+
+@virtual
+async def test_a_refused_batch_is_split_on_a_live_connection_too() -> None:
+    server = Binance()
+    server.bad = {"bad"}
+    client, subscriptions = make(dialer := MemoryDialer(server, latency=0.1), Limit(5), topics=["a"], split=True)
+    async with client:
+        added = [subscriptions.add(topic) for topic in ("b", "c", "bad", "d", "e")]
+        assert [await added[place] for place in (0, 1, 3, 4)] == [True] * 4
+        with pytest.raises(SubscriptionRejected, match="the server refused 'bad': no such stream bad"):
+            await added[2]
+        assert server.streams[1][0] == "a"
+        assert sorted(server.streams[1]) == ["a", "b", "c", "d", "e"]
+        await happened(client, Reconnected, dialer.peers[0].drop)
+        assert server.requests[-1] == (2, "SUBSCRIBE", ["a", "b", "c", "d", "e"])  # together again
+
+
+@virtual
+async def test_what_is_removed_while_its_batch_is_split_is_not_asked_for_again() -> None:
+    server = Binance()
+    server.bad = {"bad"}
+    client, subscriptions = make(MemoryDialer(server, latency=0.1), split=True)
+    async with client:
+        adding = subscriptions.add("b", "bad", "c", "d")
+        await asyncio.sleep(0.15)
+        subscriptions.remove("bad", "c")
+        assert await adding is False
+        await asyncio.sleep(1)
+        assert subscriptions.active == ("b", "d")
+        assert server.streams[1] == ["b", "d"]
+        assert subscriptions.rejected == {}
+
+
 # On each connection
 
 

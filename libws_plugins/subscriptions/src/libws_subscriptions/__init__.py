@@ -91,6 +91,13 @@ class Subscriptions:
     backfill_limit: Annotated[int, Meta(ge=1)] = 10_000
     """Messages that a backfill may give, and that may wait for it; when more have arrived, the Gap stays."""
 
+    limit: Annotated[int, Meta(ge=1)] | None = None
+    """Topics that may be subscribed at a time, as the server says of a connection. More are refused at once, with
+    SubscriptionRejected. None = any number."""
+    split: bool = False
+    """A batch that is refused without a word which topic is meant is asked for again in halves, until those are known
+    that are refused. False = all of the batch are."""
+
     behind: ClassVar[tuple[str, ...]] = ("auth",)
 
     _registry: Registry = field(default=None, init=False, repr=False)  # type: ignore[assignment]
@@ -116,9 +123,19 @@ class Subscriptions:
         matches = (("reject", self.reject), ("confirm_remove", self.confirm_remove), ("confirm", self.confirm))
         answers = tuple((_option(name, matcher, match), name) for name, match in matches if match is not None)
         topics = _option("topics", _checked, self.topics)
+        if self.limit is not None and (count := len(set(topics))) > self.limit:
+            raise ValueError(f"option 'topics': {count:,} of them, and one connection may have {self.limit:,}")
         self._positions = self._make_positions(encoder)
         self._registry = Registry(
-            topics, encoder, remover, answers, self.confirm_timeout, self._position_of, self._forget
+            topics,
+            encoder,
+            remover,
+            answers,
+            self.confirm_timeout,
+            self.limit,
+            self.split,
+            self._position_of,
+            self._forget,
         )
 
     def _make_positions(self, encoder: Encoder) -> Positions | None:
@@ -149,8 +166,8 @@ class Subscriptions:
             written; False where they are only noted, because the client is not READY or lost its connection meanwhile.
 
         Raises:
-            SubscriptionRejected: awaited: the server refused one, or did not confirm it in `confirm_timeout`. That one
-                is not wanted any more; the others are.
+            SubscriptionRejected: at once: there would be more than `limit`; none of them is noted. Awaited: the server
+                refused one, or did not confirm it in `confirm_timeout`. That one is not wanted any more, others are.
             ClientClosed: the client has ended.
         """
         return self._registry.add(_checked(topics))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from libws_core import Message, Session
@@ -13,6 +14,7 @@ from libws_core.match import check_template, names, template
 
 Topic = Hashable
 """What is subscribed: a str, or a tuple such as ("ticker", "BTC/USD")."""
+_NO_SIZES: Mapping[Topic, int] = MappingProxyType({})
 
 
 class Batch:
@@ -119,11 +121,11 @@ class Encoder:
             return [self._batch((topic,), [message]) for topic, message in zip(topics, messages, strict=True)]
         return [self._batch(topics, messages)]
 
-    def split(self, topics: Iterable[Topic]) -> Iterator[tuple[Topic, ...]]:
-        """Cut topics into as many as one batch holds."""
-        rest = iter(topics)
-        while part := tuple(itertools.islice(rest, self._size)):
-            yield part
+    def split(self, topics: Iterable[Topic], sizes: Mapping[Topic, int] = _NO_SIZES) -> Iterator[tuple[Topic, ...]]:
+        """Cut topics into as many as one batch holds; those that have a size of their own into no more than that."""
+        for size, group in itertools.groupby(topics, lambda topic: min(sizes.get(topic, self._size), self._size)):
+            while part := tuple(itertools.islice(group, size)):
+                yield part
 
     def _batch(self, topics: Sequence[Topic], messages: list[Message]) -> Batch:
         ids = [hashable(found) for message in messages if (found := self._identify(message)) is not None]

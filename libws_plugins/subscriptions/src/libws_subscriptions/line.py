@@ -36,6 +36,12 @@ class Line:
         """A task is about to compare what is wanted with what was sent."""
         self.answers = 0
         """Answers of the server so far."""
+        self.sizes: dict[Topic, int] = {}
+        """With how many at most a topic is asked for again, after a refusal of more."""
+        self.again = False
+        """Some are to be asked for again before the connection is READY."""
+        self.live = False
+        """What was wanted at first has been asked for."""
         self._named: dict[Hashable, Batch] = {}
         self._leaving: deque[Batch] = deque()
 
@@ -69,8 +75,16 @@ class Line:
         """A topic is not subscribed here any more."""
         batch = self.sent.pop(topic, None)
         self.confirmed.discard(topic)
+        self.sizes.pop(topic, None)
         if batch is not None and not any(self.sent.get(each) is batch for each in batch.topics):
             self.drop(batch)
+
+    def halve(self, topics: list[Topic]) -> None:
+        """These were refused together: they are to be asked for again, half as many at a time."""
+        for topic in topics:
+            self.forget(topic)
+            self.sizes[topic] = max(1, len(topics) // 2)
+        self.again = True
 
     def drop(self, batch: Batch) -> None:
         """No answer to it is of interest any more."""

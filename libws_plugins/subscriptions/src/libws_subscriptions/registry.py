@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any
 
-from libws_core import ClientClosed, Gap, Kind, LibwsError, Message, Session, SubscriptionRejected, clock
+from libws_core import ClientClosed, Gap, Kind, LibwsError, Message, Session, SubscriptionRejected, Verdict, clock
 from libws_core.match import Matcher
 from libws_core.types import Stage
 
@@ -51,6 +51,8 @@ class Registry:
         remover: makes what unsubscribes; None = nothing is sent.
         answers: matches of what the server says, each with the option that it stands for.
         timeout: seconds from the writing of a batch to its answer.
+        limit: topics that may be wanted at a time; None = any number.
+        split: topics that are refused together are asked for again in halves.
         position_of: gives a topic's last position.
         forgotten: told a topic that is not wanted any more.
     """
@@ -62,6 +64,8 @@ class Registry:
         remover: Encoder | None,
         answers: tuple[tuple[Matcher, str], ...],
         timeout: float,
+        limit: int | None,
+        split: bool,
         position_of: Callable[[Topic], Any],
         forgotten: Callable[[Topic], object],
     ) -> None:
@@ -74,6 +78,8 @@ class Registry:
         self._answers = answers
         self._options = {option for _, option in answers}
         self._timeout = timeout
+        self._limit = limit
+        self._split = split
         self._position_of = position_of
         self._forgotten = forgotten
         self._adding: dict[Topic, asyncio.Future[bool]] = {}
@@ -85,6 +91,8 @@ class Registry:
     def add(self, topics: Iterable[Topic]) -> Change:
         """Note topics, and subscribe them where there is a connection."""
         self._check_open()
+        topics = [*topics]
+        self._check_limit(topics)
         waiting = []
         for topic in topics:
             self.rejected.pop(topic, None)
@@ -113,6 +121,14 @@ class Registry:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
+
+    def _check_limit(self, topics: Iterable[Topic]) -> None:
+        """Refuse what would be too many, before the server ends the connection for it."""
+        if self._limit is not None and (count := len({*self.wanted, *topics})) > self._limit:
+            raise SubscriptionRejected(
+                f"{count:,} topics are wanted, and one connection may have {self._limit:,}: use another client, too",
+                verdict=Verdict.FATAL,  # where it is a step of an attempt, trying again cannot help
+            )
 
     def _added(self, topic: Topic) -> asyncio.Future[bool]:
         """What ends when a topic is confirmed."""
@@ -150,22 +166,29 @@ class Registry:
         """Subscribe what is wanted on a new connection, and wait for the answers."""
         line = session.state(Line)
         self.lines.append((session, line))
-        batches = await self._synchronise(session, line)
-        paused = session.paused_total
+        paused, left = 0.0, list[Batch]()
 
         def stopped() -> bool:
             return session.paused_total > paused
 
-        for batch in batches:
-            if not batch.answered.done():
-                session.extend(max(batch.due - reading_time(session), 0.0) + SPARE)
-            # Who does not read sees no answers: then the user must get what waits, and the answers are seen later.
-            await until(session, batch, stopped, LOOK)
-        left = [batch for batch in batches if not batch.answered.done()]
+        line.again = True
+        while line.again and not left:  # once, unless something was refused that is asked for again in parts
+            line.again = False
+            batches = await self._synchronise(session, line)
+            paused = session.paused_total
+            for batch in batches:
+                if not batch.answered.done():
+                    session.extend(max(batch.due - reading_time(session), 0.0) + SPARE)
+                # Who does not read sees no answers: the user must get what waits, and the answers are seen later.
+                await until(session, batch, stopped, LOOK)
+            left = [batch for batch in batches if not batch.answered.done()]
+        line.live = True
         if left and stopped():
             session.spawn(self._await_answers(session, line, left, live=False))
         elif left:
             self._unconfirmed(session, line, left, live=False)
+        if line.again:
+            self._spread()
 
     def end(self, over: Callable[[Session], bool]) -> None:
         """Connections have ended. If they were the last, what somebody waits for is noted and nothing more."""
@@ -243,7 +266,7 @@ class Registry:
                 else:
                     for part in self._remover.split(gone):
                         batches += await self._ask(session, line, self._remover, part)
-                for part in self._encoder.split(new):
+                for part in self._encoder.split(new, line.sizes):
                     part = tuple(topic for topic in part if topic in self.wanted)
                     if part:
                         batches += await self._ask(session, line, self._encoder, part)
@@ -275,6 +298,11 @@ class Registry:
         if found is None:
             return False
         for batch, topics in found:
+            if refusal and self._split and not batch.removal and not {"topic", "topics"} & bound.keys() and topics[1:]:
+                line.halve(topics)
+                if line.live:
+                    self._spread()
+                continue
             for topic in topics:
                 if not refusal:
                     self._confirmed(line, topic, removal=batch.removal)
@@ -287,9 +315,12 @@ class Registry:
 
     def _confirmed(self, line: Line, topic: Topic, *, removal: bool) -> None:
         if removal:
+            if topic not in self.wanted:
+                self._forgotten(topic)  # once more: something came between our request and this answer
             _finish(self._removing.pop(topic, None), True)
         elif topic in line.sent:
             line.confirmed.add(topic)
+            line.sizes.pop(topic, None)
             _finish(self._adding.pop(topic, None), True)
 
     def _refused(self, session: Session, topic: Topic, error: SubscriptionRejected) -> None:
