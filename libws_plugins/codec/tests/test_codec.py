@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libws_codec import Codec
@@ -80,13 +80,13 @@ async def refusal(codec: Codec, *says: Any) -> tuple[LibwsError, Message | None,
 
 # There and back
 
-documents = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda inner: st.lists(inner, max_size=3)
-)
+AT_ITS_PACE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+documents = st.none() | st.integers(-(2**53), 2**53) | st.text() | st.lists(st.text() | st.booleans(), max_size=3)
 payloads = st.text(min_size=1) | st.binary(min_size=1)
 CHAINS = [["gzip"], ["zlib"], ["zlib-stream"], ["gzip", "zlib-stream"]]
 
 
+@AT_ITS_PACE
 @given(st.sampled_from(CHAINS), st.lists(payloads, max_size=8), st.data())
 def test_what_is_packed_is_unpacked_again(chain: list[str], messages: list[str | bytes], data: st.DataObject) -> None:
     pack, unpack = encoder(chain[::-1], 6, "\n"), decoder(chain, 2**20, 10)
@@ -101,6 +101,7 @@ def test_what_is_packed_is_unpacked_again(chain: list[str], messages: list[str |
         assert got == [Message.binary(each.encode() if isinstance(each, str) else each)]
 
 
+@AT_ITS_PACE
 @given(
     st.sampled_from([("lines", "\n"), ("lines", "\r\n"), ("records", "\n")]),
     st.lists(documents, max_size=8),
@@ -126,6 +127,7 @@ def test_documents_come_out_one_by_one_however_they_were_joined(
     assert [(message.kind, message.json) for message in got] == [(Kind.TEXT, value) for value in values]
 
 
+@AT_ITS_PACE
 @given(
     st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1), max_size=6),
     st.sampled_from(["\n", "\r\n"]),
@@ -135,7 +137,7 @@ def test_only_line_ends_split_lines(lines: list[str], end: str) -> None:
     assert several(unpack(Message.text(end.join(lines)))) == [Message.text(line) for line in lines]
 
 
-@settings(max_examples=300)
+@settings(AT_ITS_PACE, max_examples=300)
 @given(
     st.sampled_from(
         [["gzip", "json"], ["zlib", "text", "records"], ["zlib-stream", "json"], ["lines", "json"], ["records"]]
