@@ -295,8 +295,8 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
 
 
 def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(install: Install) -> None:
-    install("provider", use(cipher={}))
-    assert problems("provider") == [f"'cipher': not installed in {python()}; try: pip install libws-cipher"]
+    install("provider", use(jupyter={}))
+    assert problems("provider") == [f"'jupyter': not installed in {python()}; try: pip install libws-jupyter"]
 
 
 @pytest.mark.parametrize(
