@@ -1,4 +1,4 @@
-"""Socket.IO over WebSocket: an event that the server acknowledges, one that it answers by another, and a question of its.
+"""Socket.IO over WebSocket: events that the server acknowledges or answers by another, and a question that it asks.
 
 Install:            pip install libws-socketio
 A server:           npm install --no-package-lock --prefix tests/servers/socketio

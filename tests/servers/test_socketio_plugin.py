@@ -155,7 +155,8 @@ async def test_bad_credentials_are_asked_for_once_more_then_fatal(serve: Serve) 
     error = caught.value
     assert (error.message, error.data["code"]) == ("not authorized", 17)
     assert str(error) == "the server refused the namespace '/': not authorized"
-    assert [failed.error.verdict for failed in diary.all(AttemptFailed)] == [Verdict.REFRESH, Verdict.FATAL]
+    assert [failed.error.verdict for failed in diary.all(AttemptFailed)] == [Verdict.REFRESH] * 2
+    assert error.verdict is Verdict.FATAL
     assert "wr0ng" not in f"{error!r} {error.data} {diary.events} {diary.client.explain()}"
 
 
