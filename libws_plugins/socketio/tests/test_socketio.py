@@ -238,6 +238,23 @@ async def test_the_answer_to_a_connection_that_is_over_is_not_sent_on_another() 
 
 
 @virtual
+async def test_what_is_over_the_servers_limit_is_refused_whole() -> None:
+    server = Server(opens={"maxPayload": 100})
+    async with server.dialer:
+        client, socketio = make(server)
+        async with client:
+            for large in ("x" * 95, "ü" * 50, b"x" * 101):
+                with pytest.raises(SendError, match="over the server's maxPayload of 100"):
+                    await socketio.emit("a", "small", b"small", large)
+            with pytest.raises(SendError):
+                await client.send_json(["a", "x" * 95])
+            await client.send_json(["a", "x" * 90])
+            await until(lambda: len(server.heard[1]) == 2)
+            assert server.heard[1][1] == '42["a","' + "x" * 90 + '"]'
+            await socketio.emit("a", b"x" * 100)
+
+
+@virtual
 async def test_recovery_asks_from_the_last_event_that_the_server_keeps() -> None:
     server = Server()
     async with server.dialer:
@@ -252,14 +269,19 @@ async def test_recovery_asks_from_the_last_event_that_the_server_keeps() -> None
             assert (await client.recv(5)).json == ["missed", "o2"]
             assert json.loads(server.heard[2][0][2:]) == {"token": "t0ken", "pid": "p", "offset": "o1"}
             assert socketio.recovered
-            server.early, server.pid = [], "another"
+            server.early = []
             server.peers[2].drop()
             await until(lambda: client.state == "ready" and 3 in server.heard)
             assert json.loads(server.heard[3][0][2:])["offset"] == "o2"
-            assert not socketio.recovered
+            assert socketio.recovered
+            server.pid = "another"
             server.peers[3].drop()
             await until(lambda: client.state == "ready" and 4 in server.heard)
-            assert server.heard[4] == ['40{"token":"t0ken"}']
+            assert json.loads(server.heard[4][0][2:])["offset"] == "o2"
+            assert not socketio.recovered
+            server.peers[4].drop()
+            await until(lambda: client.state == "ready" and 5 in server.heard)
+            assert server.heard[5] == ['40{"token":"t0ken"}']
 
 
 @virtual

@@ -319,8 +319,6 @@ class Socketio:
 
     async def _write(self, line: Line, text: str, attachments: list[bytes]) -> None:
         """Write a packet, with nothing between it and its attachments."""
-        if line.over:
-            raise NotReady("the connection is over")
         line.check_size(text)
         for attachment in attachments:
             line.check_size(attachment)
@@ -338,7 +336,6 @@ class Socketio:
 
     def _lost(self, line: Line) -> None:
         """A connection has ended."""
-        line.over = True
         if line in self._lines:
             self._lines.remove(line)
         attempt, why = self._reason

@@ -24,7 +24,6 @@ class Line:
         """Engine.IO's open packet has come."""
         self.joined = False
         """The namespace has let us in."""
-        self.over = False
         self.pid: str | None = None
         """The secret id of the session, where the server can recover."""
         self.offset: str | None = None
