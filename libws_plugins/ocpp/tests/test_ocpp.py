@@ -362,11 +362,13 @@ def test_what_the_central_system_asks_is_answered_in_order(
                 await asyncio.sleep(1)
                 assert begun == ["a"]
                 peer.send([2, "7", "Unknown", {}])
+                peer.send([2, "r", "Reset", {}])
                 peer.send([2, "8", "Slow"])
                 peer.send([2, 9, "Slow", {}])
-                await until(lambda: len(central.answers) == 9)
+                await until(lambda: len(central.answers) == 10)
                 assert central.answers == [
                     [4, "7", "NotImplemented", "Unknown is not known here", {}],
+                    [4, "r", "NotSupported", "Reset is not answered here", {}],
                     [4, "8", malformed, "a CALL is [2, id, action, payload]", {}],
                     [4, "-1", malformed, "a CALL is [2, id, action, payload]", {}],
                     [3, "1", {"n": "a"}],

@@ -14,7 +14,7 @@ import msgspec
 from libws_core import Kind, Message, Session
 
 from .errors import CallError, ErrorCode
-from .profile import CALL, ERROR, MALFORMED, RESULT
+from .profile import ACTIONS, CALL, ERROR, MALFORMED, RESULT
 
 logger = logging.getLogger("libws.ocpp")
 
@@ -51,7 +51,9 @@ class Desk:
         if identity == UNKNOWN_ID or len(said) != 4 or not isinstance(said[2], str) or not isinstance(said[3], dict):
             self._refuse(identity, MALFORMED[self._version], "a CALL is [2, id, action, payload]")
         elif said[2] not in self._handlers:
-            self._refuse(identity, ErrorCode.NOT_IMPLEMENTED, f"{said[2]} is not known here")
+            known = said[2] in ACTIONS[self._version]
+            code = ErrorCode.NOT_SUPPORTED if known else ErrorCode.NOT_IMPLEMENTED
+            self._refuse(identity, code, f"{said[2]} is not {'answered' if known else 'known'} here")
         elif len(self._waiting) >= WAITING:
             self._refuse(identity, ErrorCode.INTERNAL_ERROR, "too many calls wait for their answers")
         else:

@@ -36,6 +36,35 @@ BOOT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 MALFORMED: Final[Mapping[str, str]] = MappingProxyType({"1.6": "FormationViolation", "2.0.1": "RpcFrameworkError"})
 """The error of a CALL that is none: 1.6J section 4.2.3; 2.0.1-4 section 4.3."""
 
+ACTIONS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "1.6": frozenset(  # 1.6 section 5, and the security whitepaper, edition 2, section 4
+            [
+                *["CancelReservation", "CertificateSigned", "ChangeAvailability", "ChangeConfiguration", "ClearCache"],
+                *["ClearChargingProfile", "DataTransfer", "DeleteCertificate", "ExtendedTriggerMessage"],
+                *["GetCompositeSchedule", "GetConfiguration", "GetDiagnostics", "GetInstalledCertificateIds"],
+                *["GetLocalListVersion", "GetLog", "InstallCertificate", "RemoteStartTransaction"],
+                *["RemoteStopTransaction", "ReserveNow", "Reset", "SendLocalList", "SetChargingProfile"],
+                *["SignedUpdateFirmware", "TriggerMessage", "UnlockConnector", "UpdateFirmware"],
+            ]
+        ),
+        "2.0.1": frozenset(  # 2.0.1-2, Messages
+            [
+                *["CancelReservation", "CertificateSigned", "ChangeAvailability", "ClearCache", "ClearChargingProfile"],
+                *["ClearDisplayMessage", "ClearVariableMonitoring", "CostUpdated", "CustomerInformation"],
+                *["DataTransfer", "DeleteCertificate", "GetBaseReport", "GetChargingProfiles", "GetCompositeSchedule"],
+                *["GetDisplayMessages", "GetInstalledCertificateIds", "GetLocalListVersion", "GetLog"],
+                *["GetMonitoringReport", "GetReport", "GetTransactionStatus", "GetVariables", "InstallCertificate"],
+                *["PublishFirmware", "RequestStartTransaction", "RequestStopTransaction", "ReserveNow", "Reset"],
+                *["SendLocalList", "SetChargingProfile", "SetDisplayMessage", "SetMonitoringBase"],
+                *["SetMonitoringLevel", "SetNetworkProfile", "SetVariableMonitoring", "SetVariables"],
+                *["TriggerMessage", "UnlockConnector", "UnpublishFirmware", "UpdateFirmware"],
+            ]
+        ),
+    }
+)
+"""What a central system may ask. One of them that nobody here answers is NotSupported, any other NotImplemented."""
+
 HEARTBEAT: Final = 300.0
 """Seconds between Heartbeats where nobody has said; the specifications leave it to the charge point."""
 BOOT_RETRY: Final = 60.0
