@@ -40,7 +40,7 @@ async def charge(ocpp: Ocpp, tag: str) -> None:
 
 async def be_charge_point(url: str, password: str | None = None) -> None:
     client = Client(url, plugins=["ocpp"], options={"ocpp": {"boot": BOOT, "password": password}})
-    ocpp = client.plugin(Ocpp)
+    ocpp: Ocpp = client.plugin(Ocpp)
     asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @ocpp.on("RemoteStartTransaction")

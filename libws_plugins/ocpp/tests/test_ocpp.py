@@ -46,7 +46,7 @@ class Central:
         self.heard: list[tuple[float, int, str, dict[str, Any]]] = []
         self.ids: list[str] = []
         self.answers: list[list[Any]] = []
-        self.in_flight = 0
+        self.answer_heartbeats = True
 
     def __call__(self, peer: MemoryPeer) -> None:
         peer.on_message = lambda message: self._hear(peer, message.json)
@@ -64,7 +64,10 @@ class Central:
             status, interval = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
             peer.send([3, id, {"currentTime": NOW, "interval": interval, "status": status}])
             return
-        made = {"currentTime": NOW} if action == "Heartbeat" else self.answer(peer, action, payload)
+        if action == "Heartbeat":
+            made = {"currentTime": NOW} if self.answer_heartbeats else None
+        else:
+            made = self.answer(peer, action, payload)
         if isinstance(made, list):
             peer.send([4, id, *made])
         elif made is not None:
@@ -251,7 +254,7 @@ def test_an_accepted_charge_point_boots_again_only_if_told_so(each: bool) -> Non
 
 
 @virtual
-async def test_without_a_boot_the_option_says_when_hearts_beat_and_lost_beats_do_no_harm() -> None:
+async def test_without_a_boot_the_option_says_when_hearts_beat() -> None:
     central = Central()
     async with MemoryDialer(central) as dialer:
         client, ocpp = make(dialer, heartbeat=40, timeout=5)
@@ -260,6 +263,29 @@ async def test_without_a_boot_the_option_says_when_hearts_beat_and_lost_beats_do
                 ocpp.boot_again()
             await until(lambda: len(central.times("Heartbeat")) == 3)
             assert steps(central.times("Heartbeat")) == [40, 40]
+
+
+@virtual
+async def test_a_rejection_while_ready_ends_the_connection_until_the_interval_is_over() -> None:
+    central = Central(boots=(("Accepted", 300), ("Rejected", 900), ("Accepted", 300)))
+    async with MemoryDialer(central) as dialer:
+        client, ocpp = make(dialer, boot=BOOT)
+        async with client:
+            ocpp.boot_again()
+            await until(lambda: client.stats.reconnects == 1)
+            assert steps(central.times("BootNotification")) == [0, 900]
+
+
+@virtual
+async def test_a_heartbeat_without_an_answer_does_not_stop_the_next() -> None:
+    central = Central()
+    central.answer_heartbeats = False
+    async with MemoryDialer(central) as dialer:
+        client, _ = make(dialer, heartbeat=40, timeout=5)
+        async with client:
+            await until(lambda: len(central.times("Heartbeat")) == 3)
+            assert steps(central.times("Heartbeat")) == [45, 45]
+            assert client.stats.reconnects == 0
 
 
 # Calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ from .profile import (
 )
 
 __all__ = ["BootRejected", "CallError", "ErrorCode", "Ocpp"]
+
+logger = logging.getLogger("libws.ocpp")
 
 SPARE = 5.0
 """Seconds that establish has beyond the time in which an answer must come."""
@@ -248,13 +251,16 @@ class Ocpp:
 
         session.spawn(self._backlog.run(send))
         while True:
-            if await self._boot_wanted(self._interval):
-                await self._boot(session)
-                continue
+            asked = await self._boot_wanted(self._interval)
             try:
-                await self._ask(_new_id(), "Heartbeat", {}, None, session)
-            except LibwsError:
-                pass  # whether the line is alive is told by ping frames, and the next beat comes
+                if asked:
+                    await self._boot(session)
+                else:
+                    await self._ask(_new_id(), "Heartbeat", {}, None, session)
+            except BootRejected:
+                raise
+            except LibwsError as error:  # whether the line is alive is told by ping frames, and the next beat comes
+                logger.warning("%s has failed: %s", "BootNotification" if asked else "Heartbeat", error)
 
     @hookimpl
     def observe(self, event: Event) -> None:
