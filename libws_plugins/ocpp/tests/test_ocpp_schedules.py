@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from libws_core import Client, ClientClosed
-from libws_core.testing import Faults, MemoryPeer, Simulation
-from libws_ocpp import CallError, Ocpp
+from libws_core.testing import Faults, MemoryPeer, Simulation, SimulationFailed
+from libws_ocpp import Ocpp
+from libws_ocpp.backlog import Backlog, Entry
 
 BOOT = {"chargePointModel": "Model", "chargePointVendor": "Vendor"}
 
@@ -24,7 +25,6 @@ class Charging(Simulation):
         super().__init__(seed)
         self.dialer.subprotocols = ("ocpp1.6",)
         self.heard: list[int] = []
-        self.early: list[str] = []
         self.queued: list[asyncio.Future[Any]] = []
         self.pending: list[Any] = []
 
@@ -67,13 +67,13 @@ class Charging(Simulation):
         self.pending = [payload["number"] for _, payload in ocpp.pending]
 
     def verify(self) -> None:
+        assert self.heard == sorted(self.heard), "out of order"
         answered = [number for number, future in enumerate(self.queued) if future.exception() is None]
         waiting = [number for number, future in enumerate(self.queued) if future.exception() is not None]
         assert answered == [*range(len(answered))]
         assert waiting == self.pending
         assert all(isinstance(self.queued[number].exception(), ClientClosed) for number in waiting)
         assert set(answered) <= set(self.heard), "answered, and never heard"
-        assert self.heard == sorted(self.heard), "out of order"
         assert answered, "nothing came through at all"
 
 
@@ -86,21 +86,26 @@ def test_no_message_is_lost_and_the_order_is_kept(kind: type[Charging]) -> None:
     kind.check(seeds=25)
 
 
-def test_a_queue_that_forgets_what_was_under_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget(backlog: Backlog, entry: Entry) -> None:
+    backlog._end(entry, {})
+
+
+def put_behind(backlog: Backlog, entry: Entry) -> None:
+    backlog.entries.rotate(-1)
+
+
+@pytest.mark.parametrize(("wrong", "noticed"), [(forget, "answered, and never heard"), (put_behind, "out of order")])
+def test_a_queue_that_is_wrong_at_a_loss_is_noticed(wrong: Any, noticed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation is sharp: broken on purpose, the queue is found out."""
-    from libws_ocpp import backlog
+    right = Backlog._deliver
 
-    async def run(self: Any, call: Any) -> None:
-        while True:
-            while not self.entries:
-                self._filled.clear()
-                await self._filled.wait()
-            entry = self.entries.popleft()
-            try:
-                backlog.settle(entry.answer, await call(entry, entry.payload))
-            except CallError as error:
-                backlog.settle(entry.answer, error)
+    async def deliver(self: Backlog, entry: Entry, call: Any) -> bool:
+        try:
+            return await right(self, entry, call)
+        except asyncio.CancelledError:
+            wrong(self, entry)
+            raise
 
-    monkeypatch.setattr(backlog.Backlog, "run", run)
-    with pytest.raises(Exception, match=r"seed"):
-        Charging.check(seeds=5)
+    monkeypatch.setattr(Backlog, "_deliver", deliver)
+    with pytest.raises(SimulationFailed, match=noticed):
+        Charging.check(seeds=10)
