@@ -149,6 +149,15 @@ async def test_a_renewed_password_is_tried_and_a_source_that_fails_is_not_quoted
 
 
 @virtual
+async def test_a_key_of_bytes_that_are_no_text() -> None:
+    key = "0001020304050607FFFFFFFFFFFFFFFFFFFFFFFF"  # the example of OCPP-J 1.6 section 6.2.2
+    async with MemoryDialer(Central()) as dialer:
+        client, _ = make(dialer, "ws://test/AL1000", password=lambda: bytes.fromhex(key))
+        async with client:
+            assert dialer.peers[0].headers["Authorization"] == "Basic QUwxMDAwOgABAgMEBQYH////////////////"
+
+
+@virtual
 async def test_a_fixed_password_that_is_refused_ends_it() -> None:
     async with MemoryDialer(refuse(401)) as dialer:
         client, _ = make(dialer, password="wrong")
@@ -327,6 +336,21 @@ async def test_a_call_error_is_typed_by_its_code() -> None:
             assert (own.error_code, own.description, own.details) == ("Own", "", {})
             assert (odd.error_code, odd.description, odd.details) == (ErrorCode.NOT_SUPPORTED, "", {})
             assert malformed.error_code is ErrorCode.GENERIC_ERROR
+
+
+@virtual
+async def test_null_is_an_empty_payload() -> None:
+    central = Central()
+    async with MemoryDialer(central) as dialer:
+        client, ocpp = make(dialer)
+        got: list[Any] = []
+        ocpp.on("ClearCache")(got.append)
+        async with client:
+            dialer.peers[0].send([2, "1", "ClearCache", None])
+            await until(lambda: central.answers)
+            assert (got, central.answers) == ([{}], [[3, "1", {}]])
+            central.answer = lambda peer, action, payload: peer.send([3, central.ids[-1], None]) and None
+            assert await ocpp.call("StatusNotification") == {}
 
 
 @virtual

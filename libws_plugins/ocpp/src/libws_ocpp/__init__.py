@@ -36,7 +36,7 @@ from libws_requests import RequestFailed, Requests
 
 from .backlog import Backlog, Entry, Payload
 from .errors import BootRejected, CallError, ErrorCode
-from .handlers import Desk, Handler, array_of, call_of
+from .handlers import Desk, Handler, array_of, call_of, payload_of
 from .profile import (
     ATTEMPTS,
     BOOT,
@@ -76,7 +76,7 @@ class Ocpp:
     """The charge point's id, which is added to the URL's path. None = it is the last part of that already."""
     password: Secret | Callable[..., Any] | None = None
     """For HTTP Basic authentication, with the id as user. A callable, plain or async, is asked anew on each attempt; it
-    may take the request. None = no such log-in."""
+    may take the request, and gives a str, or bytes such as the key of OCPP 1.6. None = no such log-in."""
     boot: dict[str, Any] | None = None
     """The payload of BootNotification, as the version has it. READY is when it was accepted. None = none is sent."""
     boot_each: bool = False
@@ -211,7 +211,7 @@ class Ocpp:
                 _check_id(user, password)
             except ValueError as error:
                 raise AuthenticationError(str(error), verdict=Verdict.FATAL) from None
-            pair = base64.b64encode(f"{user}:{password}".encode()).decode()  # RFC 7617 section 2
+            pair = base64.b64encode(user.encode() + b":" + password).decode()  # RFC 7617 section 2
             headers = headers | {"Authorization": f"Basic {pair}"}
         return replace(request, url=url, headers=headers, subprotocols=(subprotocol, *offered))
 
@@ -239,6 +239,7 @@ class Ocpp:
         if session.subprotocol != wanted:
             raise InvalidHandshake(f"the central system does not speak {wanted!r}; it chose {session.subprotocol!r}")
         self._requests = session.plugin(Requests)
+        # On a reconnect there should be no BootNotification: OCPP-J 1.6 section 5.4; 2.0.1 part 4, "Reconnecting"
         if self.boot is not None and (self.boot_each or self.booted is None or self.booted.get("status") != "Accepted"):
             await self._boot(session)
 
@@ -292,10 +293,10 @@ class Ocpp:
                 details if isinstance(details, dict) else None,
                 action=action,
             ) from None
-        said = answer.json[2:]
-        if len(said) != 1 or not isinstance(said[0], dict):
+        said = payload_of(answer.json[2:])
+        if said is None:
             raise CallError(ErrorCode.GENERIC_ERROR, "its answer is not [3, id, payload]", action=action)
-        return said[0]
+        return said
 
     async def _boot(self, session: Session) -> None:
         """Send BootNotification until it is accepted."""
@@ -326,9 +327,9 @@ class Ocpp:
             return False
         return True
 
-    async def _ask_password(self, request: Request) -> str:
+    async def _ask_password(self, request: Request) -> bytes:
         """The password. What a callable raises may quote it, so only its kind is told."""
-        made = self.password
+        made: Any = self.password
         if callable(made):
             try:
                 made = call_with(made, request)
@@ -338,11 +339,10 @@ class Ocpp:
             except Exception as error:
                 text = f"option 'password' gave no answer: {type(error).__name__}"
                 raise AuthenticationError(text, verdict=Verdict.RETRY) from None
-        if isinstance(made, Secret):
-            return made.reveal()
-        if not isinstance(made, str):
-            raise TypeError(f"option 'password' gave {type(made).__name__}, not a str")
-        return made
+        made = made.reveal() if isinstance(made, Secret) else made
+        if not isinstance(made, (str, bytes)):
+            raise TypeError(f"option 'password' gave {type(made).__name__}, not a str or bytes")
+        return made.encode() if isinstance(made, str) else made
 
     def _check_open(self) -> None:
         if self._ended is not None:

@@ -21,7 +21,7 @@ logger = logging.getLogger("libws.ocpp")
 WAITING = 100
 """CALLs that may wait for their turn. A central system has one in flight; one that has more is answered at once."""
 DESCRIPTION = 255
-"""Characters of a description: OCPP-J 1.6 section 4.2.3."""
+"""Characters of a description: OCPP 2.0.1 part 4 section 4.2.3; 1.6 has no limit."""
 UNKNOWN_ID = "-1"
 """The id of an answer to what has none that can be read: OCPP 2.0.1 part 4 section 4.2.3."""
 
@@ -48,7 +48,8 @@ class Desk:
     def take(self, said: list[Any]) -> None:
         """Take a message that says it is a CALL."""
         identity = said[1] if len(said) > 1 and isinstance(said[1], str) else UNKNOWN_ID
-        if identity == UNKNOWN_ID or len(said) != 4 or not isinstance(said[2], str) or not isinstance(said[3], dict):
+        payload = payload_of(said[3:])
+        if identity == UNKNOWN_ID or payload is None or not isinstance(said[2], str):
             self._refuse(identity, MALFORMED[self._version], "a CALL is [2, id, action, payload]")
         elif said[2] not in self._handlers:
             known = said[2] in ACTIONS[self._version]
@@ -57,7 +58,7 @@ class Desk:
         elif len(self._waiting) >= WAITING:
             self._refuse(identity, ErrorCode.INTERNAL_ERROR, "too many calls wait for their answers")
         else:
-            self._waiting.append((identity, said[2], said[3]))
+            self._waiting.append((identity, said[2], payload))
             if not self._busy:
                 self._busy = True
                 self._session.spawn(self._work())
@@ -93,6 +94,16 @@ class Desk:
 def call_of(identity: str, action: str, payload: Mapping[str, Any]) -> Message:
     """The message of a CALL."""
     return message_of([CALL, identity, action, payload])
+
+
+def payload_of(rest: list[Any]) -> dict[str, Any] | None:
+    """The payload that ends a CALL or a CALLRESULT; null is an empty one: OCPP-J 1.6 sections 4.2.1 and 4.2.2.
+
+    None if it is none.
+    """
+    if len(rest) != 1 or not isinstance(rest[0], (dict, type(None))):
+        return None
+    return rest[0] or {}
 
 
 def message_of(value: list[Any]) -> Message:

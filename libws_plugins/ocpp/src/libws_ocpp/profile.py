@@ -20,10 +20,10 @@ SUBPROTOCOLS: Final[Mapping[str, str]] = MappingProxyType({"1.6": "ocpp1.6", "2.
 CALL: Final = 2
 RESULT: Final = 3
 ERROR: Final = 4
-"""Message types: 1.6J section 4.1.3; 2.0.1-4 section 4.1.3."""
+"""Message types: 1.6J and 2.0.1-4 section 4.1.3."""
 
 IN_FLIGHT: Final = 1
-"""CALLs of one side that may wait for their answers: 1.6J section 4.1.1; 2.0.1-4 section 4.1.1."""
+"""CALLs of one side that may wait for their answers: 1.6J and 2.0.1-4 section 4.1.1."""
 
 BOOT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
