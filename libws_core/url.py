@@ -1,9 +1,10 @@
-"""What can be said of a URL before anything is dialed."""
+"""What can be said of a URL before anything is dialed, and what can be put into one."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from urllib.parse import quote, unquote_plus, urlsplit
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")  # RFC 3986 section 3.1
 
@@ -30,3 +31,14 @@ def url_problem(url: object) -> str | None:
         if "#" in url:
             return "it has a fragment (#), which a WebSocket URL must not have"
     return None
+
+
+def with_query(url: str, parameters: Mapping[str, str]) -> str:
+    """The URL with these parameters in the place of their namesakes; whatever else is in it stays as it is written."""
+    if not parameters:
+        return url
+    url, mark, fragment = url.partition("#")
+    url, _, query = url.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in parameters]
+    added = [f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in parameters.items()]
+    return f"{url}?{'&'.join([*kept, *added])}{mark}{fragment}"

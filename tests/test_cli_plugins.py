@@ -140,7 +140,7 @@ def test_description_tells_which_options_must_be_given_and_shows_no_secret(tmp_p
     ("name", "cure"),
     [
         ("backof", "did you mean 'backoff'?"),
-        ("codec", "try: pip install libws-codec"),
+        ("jupyter", "try: pip install libws-jupyter"),
         ("acme", "install the package that provides the libws.v1 plugin 'acme'"),
     ],
 )

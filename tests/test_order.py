@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from libws_core import ConfigurationError, OptionError, PluginError, hookimpl
+from libws_core import ConfigurationError, OptionError, PluginError, assembly, hookimpl
 from libws_core.plugins import Plan, assemble
 
 Install = Callable[..., None]
@@ -134,8 +134,10 @@ def test_what_a_removed_provider_would_have_brought_is_absent(install: Install) 
 
 
 def test_removing_what_is_absent_is_a_problem(install: Install) -> None:
-    install("codec")
-    assert problems("codec", "-codek") == ["'codek': '-codek' takes out what is not enabled; did you mean 'codec'?"]
+    install("cipher")
+    assert problems("cipher", "-ciphre") == [
+        "'ciphre': '-ciphre' takes out what is not enabled; did you mean 'cipher'?"
+    ]
     assert problems("-pong") == ["'pong': '-pong' takes out what is not enabled"]
     with pytest.raises(OptionError):
         plan("-pong")
@@ -168,15 +170,18 @@ def test_the_environment_of_the_process_counts(install: Install, monkeypatch: py
     assert [part.name for part in assemble(["-standard", Wire()]).parts] == ["wire", "a"]
 
 
-def test_a_plugin_that_cannot_be_had_may_have_brought_what_is_removed(install: Install) -> None:
-    install("needy", "must: int\n" + use(codec={}))
-    assert problems("acme", "-codec", options={"outbox": {"size": 3}}) == [
+def test_a_plugin_that_cannot_be_had_may_have_brought_what_is_removed(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "OFFICIAL", assembly.OFFICIAL | {"elsewhere"})
+    install("needy", "must: int\n" + use(cipher={}))
+    assert problems("acme", "-cipher", options={"outbox": {"size": 3}}) == [
         f"'acme': not installed in {python()}; install the package that provides the libws.v1 plugin 'acme'"
     ]
-    assert problems("needy", "-codec") == ["'needy': option 'must' must be given; options: must"]
+    assert problems("needy", "-cipher") == ["'needy': option 'must' must be given; options: must"]
     # one that is known to bring nothing, even misspelt, leaves no doubt
-    assert len(problems("requests", "-codec")) == 2
-    assert len(problems("outbix", "-codec")) == 2
+    assert len(problems("elsewhere", "-cipher")) == 2
+    assert len(problems("elsewere", "-cipher")) == 2
 
 
 def python() -> str:
@@ -290,8 +295,8 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
 
 
 def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(install: Install) -> None:
-    install("provider", use(codec={}))
-    assert problems("provider") == [f"'codec': not installed in {python()}; try: pip install libws-codec"]
+    install("provider", use(jupyter={}))
+    assert problems("provider") == [f"'jupyter': not installed in {python()}; try: pip install libws-jupyter"]
 
 
 @pytest.mark.parametrize(
@@ -352,20 +357,20 @@ def test_two_uses_that_differ_in_a_secret_do_not_show_it(install: Install) -> No
 
 
 def test_options_for_a_plugin_that_is_not_enabled_are_a_problem(install: Install) -> None:
-    install("codec")
-    found = problems("codec", options={"codek": {}}, profile={"outbox": {"size": 1}})
+    install("cipher")
+    found = problems("cipher", options={"ciphre": {}}, profile={"outbox": {"size": 1}})
     assert found == [
         "'outbox': has options in profile x.toml, but is not enabled; add 'outbox' to the plugins",
-        "'codek': has options in options, but is not enabled; did you mean 'codec'?",
+        "'ciphre': has options in options, but is not enabled; did you mean 'cipher'?",
     ]
-    assert problems("codec", "-codec", options={"codec": {}}) == [
-        "'codec': has options in options, but '-codec' takes it out"
+    assert problems("cipher", "-cipher", options={"cipher": {}}) == [
+        "'cipher': has options in options, but '-cipher' takes it out"
     ]
 
 
 def test_the_environment_may_take_out_a_plugin_that_has_options(install: Install) -> None:
-    install("codec", "size: int = 1\n")
-    assert names("codec", options={"codec": {"size": 2}}, env="-codec") == []
+    install("cipher", "size: int = 1\n")
+    assert names("cipher", options={"cipher": {"size": 2}}, env="-cipher") == []
     taken = assemble([Wire()], [("options", {"ping": {"interval": 5}})], environ={"LIBWS_PLUGINS": "-standard"})
     assert [part.name for part in taken.parts] == ["wire"]
 
@@ -421,12 +426,12 @@ def test_uses_may_be_made_with_the_object(install: Install) -> None:
 
 
 def test_behind_counts_only_if_the_name_is_enabled(install: Install) -> None:
-    install("codec2")
+    install("cipher2")
     install("middle")
-    install("limit", before="", source="behind = ('codec2', 'absent')\n")
-    assert names("limit", "middle", "codec2") == ["middle", "codec2", "limit"]
+    install("limit", before="", source="behind = ('cipher2', 'absent')\n")
+    assert names("limit", "middle", "cipher2") == ["middle", "cipher2", "limit"]
     assert names("limit", "middle") == ["limit", "middle"]
-    assert names("codec2", "limit", "middle") == ["codec2", "limit", "middle"]
+    assert names("cipher2", "limit", "middle") == ["cipher2", "limit", "middle"]
 
 
 def test_a_circle_of_behind_is_a_problem(install: Install) -> None:
@@ -443,7 +448,7 @@ def test_behind_and_uses_together_can_make_a_circle(install: Install) -> None:
 
 
 def test_behind_must_be_a_tuple_of_names(install: Install) -> None:
-    install("a", "behind = 'codec'\n")
+    install("a", "behind = 'cipher'\n")
     assert problems("a") == ["""'a': its `behind` is str; give a tuple of names, such as ("codec",)"""]
 
 

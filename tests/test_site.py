@@ -26,7 +26,10 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "libws_plugins").glob("*/p
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that is not there."""
 
-pytestmark = pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is missing; try: make docs")
+pytestmark = [
+    pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is missing; try: make docs"),
+    pytest.mark.xdist_group("site"),
+]
 
 
 class Built(HTMLParser):

@@ -23,7 +23,7 @@ from libws_core.order import STANDARD
 
 from .test_installed import BUILD, Environment, link, requirements
 
-pytestmark = pytest.mark.install
+pytestmark = [pytest.mark.install, pytest.mark.xdist_group("third-party")]
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "examples" / "third_party").glob("*/pyproject.toml"))

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"libws: {error.name} is missing; try: pip install 'libws-core[standard]'", file=sys.stderr)
         return 2
+    from ..errors import ConfigurationError
     from .targets import UsageError
 
     try:
@@ -41,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except UsageError as error:
         print(f"libws: {error}", file=sys.stderr)
+        return 2
+    except ConfigurationError as error:  # nothing was dialed
+        from .rendering import LiteralConsole, printable
+
+        LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -61,19 +61,13 @@ def connect(
         as_json: print one JSON object a line, for each message and event.
     """
     from ..client import Client
-    from ..errors import ConfigurationError
     from .conversation import Tracing
-    from .rendering import LiteralConsole, printable
 
     if wait is not None and not wait >= 0:
         raise UsageError("--wait takes seconds from 0 on, or inf")
     wanted = Target(target, client, enable, settings, headers, subprotocols)
     tracing = Tracing() if trace else None
-    try:
-        made = Client(**wanted.arguments(), _trace=tracing)
-    except ConfigurationError as error:
-        LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
-        return 2
+    made = Client(**wanted.arguments(), _trace=tracing)
     try:
         return asyncio.run(hold_conversation(made, wait, as_json, tracing))
     except asyncio.CancelledError:

@@ -68,20 +68,14 @@ def drill(
         watch: seconds to watch the messages before the first fault and after each.
         as_json: print one JSON object a line.
     """
-    from ..errors import ConfigurationError
     from .drill_run import Drill, Pace
-    from .rendering import LiteralConsole, printable
 
     chosen = _chosen(faults)
     for name, seconds in (("--patience", patience), ("--watch", watch)):
         if not (seconds > 0 and math.isfinite(seconds)):
             raise UsageError(f"{name} takes seconds, more than 0")
     wanted = Target(target, client, enable, settings, headers, subprotocols)
-    try:
-        made = Drill(wanted.arguments(), chosen, Pace(patience, watch), _path(number))
-    except ConfigurationError as error:
-        LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
-        return 2
+    made = Drill(wanted.arguments(), chosen, Pace(patience, watch), _path(number))
     return asyncio.run(show(made, target, as_json))
 
 

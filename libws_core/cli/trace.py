@@ -49,18 +49,12 @@ def trace(
         as_json: print one JSON object a line, for each call and event.
     """
     from ..client import Client
-    from ..errors import ConfigurationError
     from .conversation import Tracing
-    from .rendering import LiteralConsole, printable
 
     if wait is not None and not wait >= 0:
         raise UsageError("--wait takes seconds from 0 on, or inf")
     wanted, tracing = Target(target, client, enable, settings, headers, subprotocols), Tracing()
-    try:
-        made = Client(**wanted.arguments(), _trace=tracing)
-    except ConfigurationError as error:
-        LiteralConsole(stderr=True).out("\n".join(printable(line) for line in error.text.splitlines()))
-        return 2
+    made = Client(**wanted.arguments(), _trace=tracing)
     try:
         return asyncio.run(watch(made, tracing, float("inf") if wait is None else wait, as_json))
     except asyncio.CancelledError:

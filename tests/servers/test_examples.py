@@ -169,6 +169,27 @@ async def test_charge_point(example: Any, run: Any, free_port: Callable[[], int]
     assert "wr0ng" not in errors
 
 
+async def test_socketio(example: Any, run: Any, free_port: Callable[[], int], require: Any) -> None:
+    folder = EXAMPLES.parent / "tests" / "servers" / "socketio"
+    cure = "npm install --no-package-lock --prefix tests/servers/socketio"
+    require(folder / "node_modules" / "socket.io", "socket.io", cure)
+    port = free_port()
+    await run("node", folder / "server.mjs", port=port, cure="apt-get install nodejs npm", PORT=str(port))
+    url = f"ws://127.0.0.1:{port}"
+    code, output, errors = await (await example("socketio.py", url)).end()
+    assert (code, errors) == (0, "")
+    assert output.splitlines() == [
+        "('hello', b'bytes')",
+        "< said {'number': 7}",
+        "< question What is your name?",
+        "< answered Ann",
+    ]
+    code, output, errors = await (await example("socketio.py", url, SOCKETIO_TOKEN="wr0ng")).end()
+    assert (code, output) == (1, "")
+    assert errors.endswith("the server refused the namespace '/': not authorized, {'got': '***', 'code': 17}\n")
+    assert "wr0ng" not in errors
+
+
 async def test_behind_nginx(
     example: Any, echo_server: Any, run: Any, free_port: Callable[[], int], tmp_path: Path
 ) -> None:

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_plus
 
 from libws_core import AuthenticationError, Headers, LibwsError, Message, Request, Secret, Session, Verdict, hookimpl
 from libws_core.match import Matcher, call, check_template, matcher, names, template
+from libws_core.url import with_query
 
 __all__ = ["Auth"]
 
@@ -120,7 +120,7 @@ class Auth:
         except ValueError as error:  # its text names the header, not the value
             raise AuthenticationError(str(error), verdict=Verdict.FATAL) from None
         extra = request.extra if token is None else {**request.extra, TOKEN: token}
-        return replace(request, url=_with_query(request.url, query), headers=headers, extra=extra)
+        return replace(request, url=with_query(request.url, query), headers=headers, extra=extra)
 
     @hookimpl
     async def establish(self, session: Session) -> None:
@@ -233,14 +233,3 @@ def _match(option: str, match: Any) -> Matcher | None:
         return None if match is None else matcher(match)
     except ValueError as error:
         raise ValueError(f"option {option!r}: {error}") from None
-
-
-def _with_query(url: str, parameters: Mapping[str, str]) -> str:
-    """The URL with these parameters in the place of their namesakes; whatever else is in it stays as it is written."""
-    if not parameters:
-        return url
-    url, mark, fragment = url.partition("#")
-    url, _, query = url.partition("?")
-    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in parameters]
-    added = [f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in parameters.items()]
-    return f"{url}?{'&'.join([*kept, *added])}{mark}{fragment}"

@@ -1,0 +1,302 @@
+"""The plugin socketio with the servers that people run: Socket.IO's own on Node, python-socketio on uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from libws_core import (
+    AttemptFailed,
+    Client,
+    ConnectionClosed,
+    Disconnected,
+    Event,
+    IdleTimeout,
+    MessageTooBig,
+    Reconnected,
+    Retrying,
+    SendError,
+    Verdict,
+)
+from libws_core.testing import Relay
+from libws_socketio import CallLost, ConnectRefused, Socketio
+
+PATIENCE = 15.0
+FOLDER = Path(__file__).parent / "socketio"
+
+
+class Place(NamedTuple):
+    """A server, and a relay before it."""
+
+    program: Any
+    relay: Relay
+    kind: str
+
+
+Serve = Callable[..., Awaitable[Place]]
+
+
+@pytest.fixture(params=["node", "python"])
+async def serve(
+    request: pytest.FixtureRequest,
+    run: Callable[..., Awaitable[Any]],
+    free_port: Callable[[], int],
+    require: Callable[..., None],
+) -> AsyncIterator[Serve]:
+    """Start one of the servers with these variables: `await serve(LIMIT=1000)`."""
+    relays = contextlib.AsyncExitStack()
+
+    async def start(**environ: int) -> Place:
+        port = free_port()
+        variables = {name: str(value) for name, value in {"PORT": port, **environ}.items()}
+        if request.param == "node":
+            modules = FOLDER / "node_modules" / "socket.io"
+            require(modules, "socket.io", "npm install --no-package-lock --prefix tests/servers/socketio")
+            command = ["node", FOLDER / "server.mjs"]
+        else:
+            command = [sys.executable, FOLDER / "server.py"]
+        program = await run(*command, port=port, cure="apt-get install nodejs npm", **variables)
+        relay = await relays.enter_async_context(Relay(f"ws://127.0.0.1:{port}"))
+        return Place(program, relay, request.param)
+
+    async with relays:
+        yield start
+
+
+only_node = pytest.mark.parametrize("serve", ["node"], indirect=True)
+
+
+class Diary:
+    """A client, and what has happened to it."""
+
+    def __init__(self, place: Place, auth: Any = None, namespace: str = "/", **options: dict[str, Any]) -> None:
+        given = {
+            "backoff": {"base": 0.05, "cap": 0.2},
+            **options,
+            "socketio": {
+                "auth": {"token": "secret"} if auth is None else auth,
+                "namespace": namespace,
+                **options.get("socketio", {}),
+            },
+        }
+        self.client = Client(place.relay.url, plugins=["socketio"], proxy=None, options=given)
+        self.socketio = self.client.plugin(Socketio)
+        self.events: list[Event] = []
+        self.client.on(Event, self.events.append)
+
+    def all(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def __aenter__(self) -> Diary:
+        async with asyncio.timeout(PATIENCE):
+            await self.client.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def reconnected(self) -> None:
+        """Wait for the first Reconnected."""
+        if not self.all(Reconnected):
+            again: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self.client.on(Reconnected, lambda event: None if again.done() else again.set_result(event))
+            async with asyncio.timeout(PATIENCE):
+                await again
+
+    async def event(self, name: str) -> Any:
+        """The message of the next event of that name."""
+        async with asyncio.timeout(PATIENCE):
+            async for message in self.client:
+                if message.json[0] == name:
+                    return message
+        raise AssertionError("it ended")
+
+
+@pytest.mark.parametrize("namespace", ["/", "/admin"])
+async def test_events_and_calls_both_ways_with_attachments(namespace: str, serve: Serve) -> None:
+    async with Diary(await serve(), namespace=namespace) as diary:
+        socketio = diary.socketio
+        assert socketio.sid
+        async with asyncio.timeout(PATIENCE):
+            assert await socketio.call("echo") is None
+            assert await socketio.call("echo", {"ü": [1, None]}) == {"ü": [1, None]}
+            assert await socketio.call("echo", 1, "zwei") == (1, "zwei")
+            assert await socketio.call("echo", b"one", {"two": [b"\0" * 100]}) == (b"one", {"two": [b"\0" * 100]})
+            many = await asyncio.gather(*(socketio.call("echo", n, bytes([n])) for n in range(50)))
+            assert many == [(n, bytes([n])) for n in range(50)]
+
+        await socketio.emit("say", "hello", [b"bytes", {"more": b"!"}])
+        message = await diary.event("said")
+        assert message.json == ["said", "hello", [b"bytes", {"more": b"!"}]]
+        assert not message.json.wants_answer
+        await diary.client.send_json(["say", 7])
+        assert (await diary.event("said")).json == ["said", 7]
+
+        await socketio.emit("ask", "name?")
+        question = await diary.event("question")
+        assert question.json == ["question", "name?"]
+        await socketio.answer(question, "Ann", b"\1")
+        assert (await diary.event("answered")).json == ["answered", "Ann", b"\1"]
+        with pytest.raises(ValueError, match="has had it"):
+            await socketio.answer(question, "Bob")
+        assert not diary.all(Disconnected)
+
+
+async def test_bad_credentials_are_asked_for_once_more_then_fatal(serve: Serve) -> None:
+    diary = Diary(await serve(), {"token": "wr0ng"})
+    with pytest.raises(ConnectRefused) as caught:
+        await diary.client.open()
+    error = caught.value
+    assert (error.message, error.data["code"]) == ("not authorized", 17)
+    assert str(error) == "the server refused the namespace '/': not authorized"
+    assert [failed.error.verdict for failed in diary.all(AttemptFailed)] == [Verdict.REFRESH] * 2
+    assert error.verdict is Verdict.FATAL
+    assert "wr0ng" not in f"{error!r} {error.data} {diary.events} {diary.client.explain()}"
+
+
+async def test_credentials_can_be_renewed(serve: Serve) -> None:
+    tokens = iter(["wr0ng", "secret", "never asked"])
+    async with Diary(await serve(), lambda: {"token": next(tokens)}) as diary:
+        assert [type(failed.error) for failed in diary.all(AttemptFailed)] == [ConnectRefused]
+        assert next(tokens) == "never asked"
+
+
+async def test_an_unknown_namespace_is_fatal(serve: Serve) -> None:
+    diary = Diary(await serve(), namespace="/nowhere")
+    with pytest.raises(ConnectRefused, match="/nowhere") as caught:
+        await diary.client.open()
+    assert caught.value.verdict is Verdict.FATAL
+    assert not diary.all(Retrying)
+
+
+async def test_the_servers_pings_are_answered(serve: Serve) -> None:
+    async with Diary(await serve(INTERVAL=1000, TIMEOUT=500, TICK=50)) as diary:
+        for _ in range(60):
+            await diary.event("tick")
+        assert not diary.all(Disconnected)
+
+
+@pytest.mark.parametrize("fault", ["reset", "silence", "restart"])
+async def test_it_joins_again_whatever_befalls_the_connection(fault: str, serve: Serve) -> None:
+    place = await serve(INTERVAL=1000, TIMEOUT=500, TICK=20)
+    async with Diary(place) as diary:
+        before = diary.socketio.sid
+        await diary.event("tick")
+        if fault == "reset":
+            place.relay.drop(reset=True)
+        elif fault == "silence":
+            place.relay.silence()
+        else:
+            place.program.end()
+            await place.program.start()
+        await diary.reconnected()
+        await diary.event("tick")
+        assert await diary.socketio.call("echo", 1) == 1
+        assert diary.socketio.sid != before
+        assert not diary.socketio.recovered
+        if fault == "silence":
+            assert isinstance(diary.all(Disconnected)[0].error, IdleTimeout)
+
+
+@only_node
+async def test_nothing_is_missed_where_the_server_recovers(serve: Serve) -> None:
+    place = await serve(TICK=5, RECOVERY=60_000)
+    async with Diary(place, backoff={"base": 0.1, "jitter": "none"}) as diary:
+        sid, numbers = diary.socketio.sid, []
+        for _ in range(5):
+            for _ in range(10):
+                numbers.append((await diary.event("tick")).json[1])
+            lost = len(diary.all(Reconnected))
+            place.relay.drop(reset=True)
+            while len(diary.all(Reconnected)) == lost:
+                numbers.append((await diary.event("tick")).json[1])
+            assert diary.socketio.recovered
+        assert numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        assert diary.socketio.sid == sid
+
+
+@only_node
+async def test_a_session_that_the_server_no_longer_has_is_not_recovered(serve: Serve) -> None:
+    place = await serve(TICK=5, RECOVERY=60_000)
+    async with Diary(place) as diary:
+        await diary.event("tick")
+        place.program.end()
+        await place.program.start()
+        await diary.reconnected()
+        assert not diary.socketio.recovered
+        assert await diary.socketio.call("echo", "again") == "again"
+
+
+@only_node
+async def test_recovery_can_be_left_out(serve: Serve) -> None:
+    place = await serve(TICK=5, RECOVERY=60_000)
+    async with Diary(place, socketio={"recover": False}) as diary:
+        await diary.event("tick")
+        place.relay.drop(reset=True)
+        await diary.reconnected()
+        assert not diary.socketio.recovered
+
+
+async def test_a_call_in_flight_at_a_reset_is_lost_and_not_sent_again(serve: Serve) -> None:
+    place = await serve()
+    async with Diary(place) as diary:
+        place.relay.silence()
+        calling = asyncio.create_task(diary.socketio.call("echo", 1))
+        await asyncio.sleep(0)
+        place.relay.drop(reset=True)
+        with pytest.raises(CallLost):
+            await calling
+        await diary.reconnected()
+        assert await diary.socketio.call("echo", 2) == 2
+
+
+@pytest.mark.parametrize("verdict", ["fatal", "retry"])
+async def test_what_it_means_to_be_put_out_is_an_option(verdict: str, serve: Serve) -> None:
+    async with Diary(await serve(), socketio={"disconnect": verdict}) as diary:
+        await diary.socketio.emit("kick")
+        if verdict == "retry":
+            await diary.reconnected()
+            assert await diary.socketio.call("echo", 1) == 1
+        else:
+            with pytest.raises(ConnectionClosed, match="put us out of the namespace '/'"):
+                async with asyncio.timeout(PATIENCE):
+                    await diary.client.wait_closed()
+            assert not diary.all(Retrying)
+
+
+@only_node
+async def test_a_connection_that_the_server_closes_is_made_again(serve: Serve) -> None:
+    async with Diary(await serve()) as diary:
+        await diary.socketio.emit("close")
+        await diary.reconnected()
+        assert await diary.socketio.call("echo", 1) == 1
+
+
+async def test_what_is_over_the_servers_limit_is_not_sent(serve: Serve) -> None:
+    async with Diary(await serve(LIMIT=20_000)) as diary:
+        for large in ("ü" * 15_000, b"x" * 30_000):
+            with pytest.raises(SendError, match="maxPayload of 20000"):
+                await diary.socketio.call("echo", large)
+        with pytest.raises(SendError):
+            await diary.client.send_json(["say", "x" * 30_000])
+        assert await diary.socketio.call("echo", b"x" * 15_000) == b"x" * 15_000
+        assert not diary.all(Disconnected)
+
+
+async def test_what_is_over_our_limits_ends_the_client(serve: Serve) -> None:
+    place = await serve()
+    for options in ({"websockets": {"max_size": 20_000}}, {"socketio": {"attachment_bytes": 20_000}}):
+        async with Diary(place, **options) as diary:
+            assert len(await diary.socketio.call("big", 10_000)) == 10_000
+            with pytest.raises(CallLost):
+                await diary.socketio.call("echo", b"x" * 15_000, b"y" * 25_000)
+            with pytest.raises(MessageTooBig) as caught:
+                async with asyncio.timeout(PATIENCE):
+                    await diary.client.wait_closed()
+            assert caught.value.verdict is Verdict.FATAL
