@@ -152,6 +152,23 @@ async def test_graphql(example: Any, run: Any, free_port: Callable[[], int], req
     assert "wr0ng" not in errors
 
 
+async def test_charge_point(example: Any, run: Any, free_port: Callable[[], int], tmp_path: Path) -> None:
+    code, output, errors = await (await example("charge_point.py")).end()
+    assert code == 0, errors
+    lines = output.splitlines()
+    assert [line for line in lines if "MeterValues" in line] == ["central system: MeterValues 7"] * 3
+    assert "charge point: back, as connection 2" in lines
+    assert lines[-2:] == ["central system: StopTransaction 7", "charge point: everything was delivered"]
+    port, server = free_port(), EXAMPLES.parent / "tests" / "servers" / "ocpp_server.py"
+    variables = {"PORT": str(port), "LOG": str(tmp_path / "heard.jsonl")}
+    await run(sys.executable, server, port=port, cure="pip install ocpp", **variables)
+    url = f"ws://127.0.0.1:{port}/ocpp/CP-1"
+    code, output, errors = await (await example("charge_point.py", url, OCPP_PASSWORD="wr0ng")).end()
+    assert (code, output) == (1, "")
+    assert "HandshakeRejected" in errors
+    assert "wr0ng" not in errors
+
+
 async def test_socketio(example: Any, run: Any, free_port: Callable[[], int], require: Any) -> None:
     folder = EXAMPLES.parent / "tests" / "servers" / "socketio"
     cure = "npm install --no-package-lock --prefix tests/servers/socketio"
