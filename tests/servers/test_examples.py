@@ -152,6 +152,14 @@ async def test_graphql(example: Any, run: Any, free_port: Callable[[], int], req
     assert "wr0ng" not in errors
 
 
+async def test_binance(example: Any) -> None:
+    code, output, errors = await (await example("binance.py")).end()
+    assert (code, errors) == (0, "")
+    assert "moved to connection 2" in output
+    assert "missing" not in output
+    assert output.splitlines()[-1] == "connections: 2 limits broken: []"
+
+
 async def test_charge_point(example: Any, run: Any, free_port: Callable[[], int], tmp_path: Path) -> None:
     code, output, errors = await (await example("charge_point.py")).end()
     assert code == 0, errors

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -574,12 +572,3 @@ def test_a_profile_names_it_and_may_set_what_it_brings_along(tmp_path: Path) -> 
     assert client.plugin("ratelimit").messages == 4
     assert client.plugin("reopen").every == 23 * HOUR
     assert client.plugin(Subscriptions).wanted == (TRADES,)
-
-
-def test_the_example_runs_without_a_network() -> None:
-    example = Path(__file__).parents[3] / "examples" / "binance.py"
-    done = subprocess.run([sys.executable, example], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "moved to connection 2" in done.stdout
-    assert "missing" not in done.stdout
-    assert done.stdout.splitlines()[-1] == "connections: 2 limits broken: []"
