@@ -633,9 +633,15 @@ def test_what_the_prose_names_exists() -> None:
                 assert cls is not None
                 assert name in {*options_of(cls), *describe(owner).hooks}, f"{page}: {owner}.{name}"
             elif owner == "libws_core":
-                assert name in {*libws_core.__all__, "testing", "clock", "chance", "errors", "hookspecs"}, (
-                    f"{page}: {name}"
-                )
+                assert name in {
+                    *libws_core.__all__,
+                    "testing",
+                    "clock",
+                    "chance",
+                    "credentials",
+                    "errors",
+                    "hookspecs",
+                }, f"{page}: {name}"
 
 
 def headings(page: str) -> set[str]:

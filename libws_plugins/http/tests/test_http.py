@@ -377,7 +377,7 @@ async def test_what_a_callable_raises_is_told_by_its_kind(rest: Any) -> None:
     error = await failure(rest, headers=leaky)
     assert isinstance(error, AuthenticationError)
     assert error.verdict is Verdict.RETRY
-    assert "option 'headers' of http gave no answer: OSError" in str(error)
+    assert "option 'headers' gave no answer: OSError" in str(error)
     assert isinstance(await failure(rest, headers=lambda: ["no mapping"]), PluginFailed)
     assert isinstance(await failure(rest, body=lambda: 5), PluginFailed)
 

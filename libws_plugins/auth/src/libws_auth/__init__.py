@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import base64
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from libws_core import AuthenticationError, Headers, LibwsError, Message, Request, Secret, Session, Verdict, hookimpl
-from libws_core.match import Matcher, call, check_template, matcher, names, template
+from libws_core import AuthenticationError, Headers, Message, Request, Secret, Session, Verdict, hookimpl
+from libws_core.credentials import Item, ask_source, concealed
+from libws_core.match import Matcher, check_template, matcher, names, template
 from libws_core.url import with_query
 
 __all__ = ["Auth"]
 
 TOKEN = "auth.token"
 """Where the token of an attempt stands in `Request.extra`, as a Secret."""
-BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
-"""What a callable raises that is wrong itself; trying again does not mend it."""
-
-if TYPE_CHECKING:
-    Item = Any
-else:
-    # What a message may hold. Told level by level, so that the core makes a Secret of each string before it shows any.
-    Leaf = Secret | bool | int | float | None
-    Item = Leaf | dict[str, Any] | list[Any]
-    for _ in range(4):
-        Item = Leaf | dict[str, Item] | list[Item]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -69,7 +58,7 @@ class Auth:
         self.header, self.query = _secrets(self.header), _secrets(self.query)
         if isinstance(self.message, (bytes, bytearray, memoryview)):
             self.message = Message.binary(bytes(self.message))
-        self.message = _concealed(self.message)
+        self.message = concealed(self.message)
         ways = {name: getattr(self, name) for name in ("bearer", "basic", "header", "query", "message", "token")}
         if all(value is None for value in ways.values()):
             raise ValueError(f"auth has nothing to log in with; set {', '.join([*ways][:-1])} or token")
@@ -111,7 +100,7 @@ class Auth:
     @hookimpl
     async def authenticate(self, request: Request) -> Request | None:
         """Add headers and query parameters; ask for a token first."""
-        token = None if self.token is None else Secret(_text("token", await self._ask("token", self.token, request)))
+        token = None if self.token is None else Secret(_text("token", await ask_source("token", self.token, request)))
         bearer = token if self._token_is_bearer else self.bearer
         header = await self._mapping("header", self.header, request, token)
         query = await self._mapping("query", self.query, request, token)
@@ -128,7 +117,7 @@ class Auth:
         message = self.message
         if message is not None:
             if callable(message):
-                made = await self._ask("message", message, session)
+                made = await ask_source("message", message, session)
                 first = None if made is None else template(made)
             else:
                 first = _filled(message, session.request.extra.get(TOKEN))
@@ -160,21 +149,10 @@ class Auth:
             return {}
         if not callable(given):
             return {name: str(_filled(value, token).data) for name, value in given.items()}
-        made = await self._ask(option, given, request)
+        made = await ask_source(option, given, request)
         if not isinstance(made, Mapping):
             raise TypeError(f"option {option!r} gave {type(made).__name__}, not a mapping")
         return {name: _text(option, value) for name, value in made.items()}
-
-    async def _ask(self, option: str, function: Callable[..., Any], argument: Request | Session) -> Any:
-        """Call a user's callable. What it raises may quote a secret, so only its kind is told."""
-        try:
-            answer = call(function, argument)
-            return await answer if inspect.isawaitable(answer) else answer
-        except (LibwsError, *BUGS):
-            raise
-        except Exception as error:
-            text = f"option {option!r} gave no answer: {type(error).__name__}"
-            raise AuthenticationError(text, verdict=Verdict.RETRY) from None
 
 
 def _filled(value: Any, token: Secret | None) -> Message:
@@ -215,17 +193,6 @@ def _pair(value: Any) -> tuple[str, Secret] | None:
 
 def _secrets(value: Any) -> Any:
     return {name: Secret(item) for name, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _concealed(value: Any) -> Any:
-    """A message's template with every text in it held as a Secret."""
-    if isinstance(value, str):
-        return Secret(value)
-    if isinstance(value, Mapping):
-        return {name: _concealed(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_concealed(item) for item in value]
-    return value
 
 
 def _match(option: str, match: Any) -> Matcher | None:

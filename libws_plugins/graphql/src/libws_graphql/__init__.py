@@ -24,11 +24,12 @@ from libws_core import (
     Session,
     hookimpl,
 )
+from libws_core.credentials import Item, concealed
 from libws_core.match import check_template
 from libws_core.types import Outgoing, Stage
 
 from .errors import OperationFailed, OperationLost, OperationRejected, OperationTimeout, ReaderTooSlow
-from .login import PAYLOAD, Item, answer_to, ask_payload, concealed, message_of
+from .login import PAYLOAD, answer_to, ask_payload, message_of
 from .operations import Feed, Operation, Subscription, data_of, rejection
 from .profile import CODES, FORBIDDEN, PING_INTERVAL, PING_TIMEOUT, SUBPROTOCOL
 

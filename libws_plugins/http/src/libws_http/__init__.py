@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import re
 import ssl
@@ -18,7 +17,6 @@ from libws_core import (
     AuthenticationError,
     ConnectError,
     Headers,
-    LibwsError,
     Message,
     Request,
     Secret,
@@ -27,6 +25,7 @@ from libws_core import (
     chance,
     hookimpl,
 )
+from libws_core.credentials import ask_source, concealed, revealed
 from libws_core.match import Matcher, call, key, matcher, names, template
 from libws_core.secret import public_url
 from libws_core.url import url_problem, with_query
@@ -36,8 +35,6 @@ from .ticket import Ticket, lifetime
 
 __all__ = ["Http", "learnt"]
 
-BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
-"""What a callable raises that is wrong itself; trying again does not mend it."""
 SCHEMES = {"http": "ws", "https": "wss"}
 ID = "id"
 """The name of what is new on each attempt and comes from no answer."""
@@ -112,11 +109,11 @@ class Http:
             problem = "expected http://HOST[:PORT]/PATH or https://..."
         if problem:
             raise ValueError(f"option 'url': {problem}")
-        self.headers, self.body = _secrets(self.headers), _secrets(self.body)
+        self.headers, self.body = concealed(self.headers), concealed(self.body)
         for option in ("headers", "dial_headers"):
             given = getattr(self, option)
             try:
-                Headers({} if callable(given) or given is None else _revealed(given))
+                Headers({} if callable(given) or given is None else revealed(given))
             except ValueError as error:
                 raise ValueError(f"option {option!r}: {error}") from None
         for name, path in self.paths.items():
@@ -148,10 +145,10 @@ class Http:
         return self._with(request, ticket)
 
     async def _fetch(self, request: Request) -> Ticket:
-        given = _revealed(await self._given("headers", self.headers, request))
+        given = revealed(await self._given("headers", self.headers, request))
         if not isinstance(given, Mapping):
             raise TypeError(f"option 'headers' gave {type(given).__name__}, not a mapping")
-        headers, body = dict(given), _revealed(await self._given("body", self.body, request))
+        headers, body = dict(given), revealed(await self._given("body", self.body, request))
         own = {name.lower() for name in headers}
         if isinstance(body, Mapping):
             body = json.dumps(body)
@@ -180,17 +177,10 @@ class Http:
         return client_for(request, tls)
 
     async def _given(self, option: str, given: Any, request: Request) -> Any:
-        """What an option holds, or its callable gives. What that raises may quote a secret: only its kind is told."""
+        """What an option holds, or its callable gives."""
         if not callable(given):
             return given if given is not None else {} if option == "headers" else b""
-        try:
-            made = call(given, request)
-            return await made if inspect.isawaitable(made) else made
-        except (LibwsError, *BUGS):
-            raise
-        except Exception as error:
-            text = f"option {option!r} of http gave no answer: {type(error).__name__}"
-            raise AuthenticationError(text, verdict=Verdict.RETRY) from None
+        return await ask_source(option, given, request)
 
     def _read(self, answer: Answer, begin: float) -> Ticket:
         """What the answer says; its texts are told to nobody."""
@@ -258,19 +248,6 @@ def _filled(value: str, bindings: Mapping[str, Any]) -> str:
     made = template(value, bindings)
     assert made is not None
     return str(made.data)
-
-
-def _secrets(value: Any) -> Any:
-    """Whatever text an option holds, as a Secret."""
-    if isinstance(value, str):
-        return Secret(value)
-    return {name: _secrets(item) for name, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _revealed(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.reveal()
-    return {name: _revealed(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _match(option: str, match: Any) -> Matcher | None:

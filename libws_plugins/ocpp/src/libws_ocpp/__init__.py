@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -30,7 +29,7 @@ from libws_core import (
     chance,
     hookimpl,
 )
-from libws_core.match import call as call_with
+from libws_core.credentials import ask_source
 from libws_core.types import Stage
 from libws_requests import RequestFailed, Requests
 
@@ -57,8 +56,6 @@ logger = logging.getLogger("libws.ocpp")
 
 SPARE = 5.0
 """Seconds that establish has beyond the time in which an answer must come."""
-BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
-"""What a callable raises that is wrong itself; trying again does not mend it."""
 
 H = TypeVar("H", bound=Handler)
 
@@ -328,17 +325,10 @@ class Ocpp:
         return True
 
     async def _ask_password(self, request: Request) -> bytes:
-        """The password. What a callable raises may quote it, so only its kind is told."""
+        """The password."""
         made: Any = self.password
         if callable(made):
-            try:
-                made = call_with(made, request)
-                made = await made if inspect.isawaitable(made) else made
-            except (LibwsError, *BUGS):
-                raise
-            except Exception as error:
-                text = f"option 'password' gave no answer: {type(error).__name__}"
-                raise AuthenticationError(text, verdict=Verdict.RETRY) from None
+            made = await ask_source("password", made, request)
         made = made.reveal() if isinstance(made, Secret) else made
         if not isinstance(made, (str, bytes)):
             raise TypeError(f"option 'password' gave {type(made).__name__}, not a str or bytes")

@@ -30,12 +30,13 @@ from libws_core import (
     Verdict,
     hookimpl,
 )
+from libws_core.credentials import Item, concealed
 from libws_core.types import Outgoing, Stage
 
 from .address import completed
 from .errors import CallLost, CallTimeout, ConnectRefused
 from .line import Line, Received
-from .login import AUTH, Item, ask_auth, concealed, opened, refusal, to_json
+from .login import AUTH, ask_auth, opened, refusal, to_json
 from .packets import Packet, encode, fill, parse, prefix
 from .profile import ACK, BINARY_ACK, CLOSE, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, MESSAGE, NOOP, OPEN, PING, PONG
 

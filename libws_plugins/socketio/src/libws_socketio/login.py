@@ -2,70 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from libws_core import AuthenticationError, LibwsError, ProtocolError, Request, Secret, Verdict
-from libws_core.match import call
+from libws_core import ProtocolError, Request, Secret, Verdict
+from libws_core.credentials import ask_source, concealed, revealed
 
 from .errors import ConnectRefused
 from .profile import INVALID_NAMESPACE
 
 AUTH = "socketio.auth"
 """Where the log-in of an attempt stands in `Request.extra`, its texts as Secrets."""
-BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
-"""What a callable raises that is wrong itself; trying again does not mend it."""
-
-if TYPE_CHECKING:
-    Item = Any
-else:
-    # What it may hold. Told level by level, so that the core makes a Secret of each string before it shows any.
-    Leaf = Secret | bool | int | float | None
-    Item = Leaf | dict[str, Any] | list[Any]
-    for _ in range(4):
-        Item = Leaf | dict[str, Item] | list[Item]
 
 
 async def ask_auth(auth: Any, request: Request) -> Any:
-    """What the log-in carries. What a callable raises may quote a secret, so only its kind is told."""
+    """What the log-in carries."""
     if not callable(auth):
         return auth
-    try:
-        made = call(auth, request)
-        made = await made if inspect.isawaitable(made) else made
-    except (LibwsError, *BUGS):
-        raise
-    except Exception as error:
-        text = f"option 'auth' gave no answer: {type(error).__name__}"
-        raise AuthenticationError(text, verdict=Verdict.RETRY) from None
+    made = await ask_source("auth", auth, request)
     if made is not None and not isinstance(made, Mapping):
         raise TypeError(f"option 'auth' gave {type(made).__name__}, not a dict")
     return concealed(made)
-
-
-def concealed(value: Any) -> Any:
-    """A log-in with every text in it held as a Secret."""
-    if isinstance(value, str):
-        return Secret(value)
-    if isinstance(value, Mapping):
-        return {name: concealed(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [concealed(item) for item in value]
-    return value
-
-
-def revealed(value: Any) -> Any:
-    """The log-in as the wire wants it."""
-    if isinstance(value, Secret):
-        return value.reveal()
-    if isinstance(value, Mapping):
-        return {name: revealed(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [revealed(item) for item in value]
-    return value
 
 
 def refusal(namespace: str, auth: Any, said: Any) -> ConnectRefused:
