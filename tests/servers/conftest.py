@@ -7,21 +7,24 @@ it fails them instead, so that none can get lost. Nothing is ever installed here
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import pytest
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 
 from libws_core import Client, Connected, Event, Message, Session, hookimpl
+from libws_core.testing import Relay
 
 HOST = "127.0.0.1"
 PATIENCE = 15.0
@@ -292,6 +295,38 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Awaitable[Program]]]:
     yield start
     for program in reversed(programs):
         program.end()
+
+
+class Place(NamedTuple):
+    """A provider's server, and a relay before it."""
+
+    program: Any
+    relay: Relay
+    kind: str
+
+
+@pytest.fixture
+async def behind_relay(
+    run: Callable[..., Awaitable[Any]], free_port: Callable[[], int], require: Callable[..., None]
+) -> AsyncIterator[Callable[..., Awaitable[Place]]]:
+    """Start a server of a folder beside this file, and a relay before it.
+
+    `await behind_relay("graphql", "node", package="graphql-ws", cure="npm install ...", path="/graphql", LIMIT=1000)`:
+    of kind "node" it is `server.mjs`, which needs that package; of any other it is `server.py`.
+    """
+    async with contextlib.AsyncExitStack() as relays:
+
+        async def start(folder: str, kind: str, *, package: str, cure: str, path: str = "", **environ: int) -> Place:
+            home, port = Path(__file__).parent / folder, free_port()
+            variables = {name: str(value) for name, value in {"PORT": port, **environ}.items()}
+            if kind == "node":
+                require(home / "node_modules" / package, package, cure)
+            command = ["node", home / "server.mjs"] if kind == "node" else [sys.executable, home / "server.py"]
+            program = await run(*command, port=port, cure="apt-get install nodejs npm", **variables)
+            relay = await relays.enter_async_context(Relay(f"ws://{HOST}:{port}{path}"))
+            return Place(program, relay, kind)
+
+        yield start
 
 
 @pytest.fixture

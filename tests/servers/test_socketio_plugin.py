@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -24,49 +22,19 @@ from libws_core import (
     SendError,
     Verdict,
 )
-from libws_core.testing import Relay
 from libws_socketio import CallLost, ConnectRefused, Socketio
 
 PATIENCE = 15.0
-FOLDER = Path(__file__).parent / "socketio"
 
 
-class Place(NamedTuple):
-    """A server, and a relay before it."""
-
-    program: Any
-    relay: Relay
-    kind: str
-
-
-Serve = Callable[..., Awaitable[Place]]
+Serve = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(params=["node", "python"])
-async def serve(
-    request: pytest.FixtureRequest,
-    run: Callable[..., Awaitable[Any]],
-    free_port: Callable[[], int],
-    require: Callable[..., None],
-) -> AsyncIterator[Serve]:
+def serve(request: pytest.FixtureRequest, behind_relay: Serve) -> Serve:
     """Start one of the servers with these variables: `await serve(LIMIT=1000)`."""
-    relays = contextlib.AsyncExitStack()
-
-    async def start(**environ: int) -> Place:
-        port = free_port()
-        variables = {name: str(value) for name, value in {"PORT": port, **environ}.items()}
-        if request.param == "node":
-            modules = FOLDER / "node_modules" / "socket.io"
-            require(modules, "socket.io", "npm install --no-package-lock --prefix tests/servers/socketio")
-            command = ["node", FOLDER / "server.mjs"]
-        else:
-            command = [sys.executable, FOLDER / "server.py"]
-        program = await run(*command, port=port, cure="apt-get install nodejs npm", **variables)
-        relay = await relays.enter_async_context(Relay(f"ws://127.0.0.1:{port}"))
-        return Place(program, relay, request.param)
-
-    async with relays:
-        yield start
+    cure = "npm install --no-package-lock --prefix tests/servers/socketio"
+    return partial(behind_relay, "socketio", request.param, package="socket.io", cure=cure)
 
 
 only_node = pytest.mark.parametrize("serve", ["node"], indirect=True)
@@ -75,7 +43,7 @@ only_node = pytest.mark.parametrize("serve", ["node"], indirect=True)
 class Diary:
     """A client, and what has happened to it."""
 
-    def __init__(self, place: Place, auth: Any = None, namespace: str = "/", **options: dict[str, Any]) -> None:
+    def __init__(self, place: Any, auth: Any = None, namespace: str = "/", **options: dict[str, Any]) -> None:
         given = {
             "backoff": {"base": 0.05, "cap": 0.2},
             **options,
