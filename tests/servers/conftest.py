@@ -311,7 +311,7 @@ async def behind_relay(
 ) -> AsyncIterator[Callable[..., Awaitable[Place]]]:
     """Start a server of a folder beside this file, and a relay before it.
 
-    `await behind_relay("graphql", "node", package="graphql-ws", cure="npm install ...", path="/graphql", LIMIT=1000)`:
+    `await behind_relay("graphql", "node", package="graphql-ws", cure=..., path="/graphql", LIMIT=1000)`:
     of kind "node" it is `server.mjs`, which needs that package; of any other it is `server.py`.
     """
     async with contextlib.AsyncExitStack() as relays:
