@@ -1,6 +1,8 @@
 """Coming back at the default back-off: fast where nothing else is wrong, slower and slower where something is.
 
-The server is another process. Times are the loop's, from the moment at which the client noticed.
+The server is another process. Times are the loop's, from the moment at which the client noticed. How long coming back
+takes is a promise that only an idle machine keeps: it is looked at in full (`make chaos`). Everywhere else what counts
+is the delays, which the client chooses.
 """
 
 from __future__ import annotations
@@ -13,10 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from libws_core import AttemptFailed, Client, Connecting, ConnectionClosed, Disconnected, Reconnected, Retrying
+from libws_core import Client, Connecting, ConnectionClosed, Disconnected, Reconnected, Retrying
 from libws_core.testing import Server, leaks, seeded
-
-pytestmark = pytest.mark.measured
 
 TURNS = 5
 """How often the loop has to wake somebody on the way back, each time as late as it is: a timer, TCP, the handshake."""
@@ -30,7 +30,8 @@ class Recovery(NamedTuple):
     """How one client came back."""
 
     code: int | None
-    attempts: int
+    delays: list[float]
+    """Before each attempt, the last of which succeeded."""
     noticed: float
     """Seconds from the loss to the client's noticing it."""
     back: float
@@ -42,17 +43,17 @@ async def recover(url: str, plugins: list[str], delay: float) -> Recovery:
     await asyncio.sleep(delay)  # nobody shall be part of a herd
     client = Client(url, plugins=plugins, proxy=None)
     lost: list[Disconnected] = []
-    failed: list[AttemptFailed] = []
+    delays: list[float] = []
     returned: asyncio.Future[Reconnected] = asyncio.get_running_loop().create_future()
     client.on(Disconnected, lost.append)
-    client.on(AttemptFailed, failed.append)
+    client.on(Retrying, lambda event: delays.append(event.delay))
     client.on(Reconnected, returned.set_result)
     async with client:
         ready = (await returned).monotonic
         lost_at = float((await client.recv(10)).data)
         (loss,) = lost
         assert isinstance(loss.error, ConnectionClosed)
-        return Recovery(loss.error.code, len(failed) + 1, loss.monotonic - lost_at, ready - loss.monotonic)
+        return Recovery(loss.error.code, delays, loss.monotonic - lost_at, ready - loss.monotonic)
 
 
 async def recover_all(urls: list[str], plugins: list[list[str]], spread: float) -> list[Recovery]:
@@ -70,32 +71,37 @@ LOSSES = {"reset": 1006, "fin": 1006, "cut": 1006, "1012": 1012}
 
 
 async def check_losses(
-    how: str, program: Callable[..., Awaitable[Any]], plugins: list[list[str]], lag: Any, clients: int = 100
+    how: str, program: Callable[..., Awaitable[Any]], plugins: list[list[str]], clients: int = 100
 ) -> list[Recovery]:
     (base,) = await (await program("failing_server.py", 1)).hear()
     urls = [f"{base}{how}?client={number}&after=0.1" for number in range(clients)]
     async with asyncio.timeout(60), leaks():
         found = await recover_all(urls, plugins, spread=clients / 100)
     assert {each.code for each in found} == {LOSSES[how]}
-    assert {each.attempts for each in found} == {1}
-    back = [each.back for each in found]
-    assert min(back) >= 0.04
-    assert max(back) <= 0.5 + 0.1 + TURNS * lag.worst(0)
-    assert statistics.median(back) < 0.36 + TURNS * lag.usual
-    assert min(each.noticed for each in found) >= -EXACT
-    assert statistics.median(each.noticed for each in found) < 0.05 + TURNS * lag.usual
+    assert {len(each.delays) for each in found} == {1}
+    delays = [each.delays[0] for each in found]
+    assert 0.05 <= min(delays) <= max(delays) <= 0.5
+    assert statistics.median(delays) < 0.36
+    check_waits(found)
     return found
+
+
+def check_waits(found: list[Recovery]) -> None:
+    """Nobody noticed a loss before it was, or was back before its delays were over."""
+    for each in found:
+        assert each.noticed >= -EXACT
+        assert each.back >= sum(each.delays) - EXACT * len(each.delays)
 
 
 @pytest.mark.parametrize("how", ["reset", "fin", "1012"])
 async def test_back_after_a_lost_connection(
-    how: str, program: Callable[..., Awaitable[Any]], plugins: list[list[str]], lag: Any
+    how: str, program: Callable[..., Awaitable[Any]], plugins: list[list[str]]
 ) -> None:
     with seeded(1):  # one hundred draws of the jitter are a sample that may be a bad one
-        await check_losses(how, program, plugins, lag)
+        await check_losses(how, program, plugins)
 
 
-async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[list[str]], lag: Any) -> list[float]:
+async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[list[str]]) -> list[float]:
     bases = await (await program("failing_server.py", 200)).hear()
     urls = [
         f"{base}{'polite-restart' if number % 4 > 1 else 'restart'}?client=0&after=0.1"
@@ -104,19 +110,19 @@ async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[l
     async with asyncio.timeout(60), leaks():
         found = await recover_all(urls, plugins, spread=1.5)
     assert {each.code for each in found} == {1006, 1012}
-    assert max(each.attempts for each in found) >= 3
-    back = [each.back for each in found]
-    assert min(back) >= 0.04
-    assert statistics.median(back) <= 1.2 + TURNS * lag.usual
-    assert quantile(back, 0.95) <= 2.5 + TURNS * lag.usual
-    return back
+    assert max(len(each.delays) for each in found) >= 3
+    for each in found:
+        for count, delay in enumerate(each.delays):
+            assert 0.05 * 2**count <= delay <= 0.5 * 2**count
+    check_waits(found)
+    return [each.back for each in found]
 
 
 async def test_back_after_a_restart_of_half_a_second(
-    program: Callable[..., Awaitable[Any]], plugins: list[list[str]], lag: Any
+    program: Callable[..., Awaitable[Any]], plugins: list[list[str]]
 ) -> None:
     with seeded(1):
-        await check_restarts(program, plugins, lag)
+        await check_restarts(program, plugins)
 
 
 async def flap(url: str, plugins: list[str], seconds: float, scale: float) -> tuple[int, list[float]]:
@@ -171,6 +177,7 @@ async def test_a_flapping_server_is_left_alone_longer_and_longer(
     await check_flapping(program, plugins, 40, scale=0.2)
 
 
+@pytest.mark.measured
 @pytest.mark.usefixtures("each_dialer")
 async def test_after_healthy_after_the_delay_is_short_again() -> None:
     """Five losses in a row, a connection that lives long enough, and one more loss."""
@@ -206,15 +213,20 @@ class TestInFull:
     async def test_back_after_a_lost_connection(
         self, how: str, dialer: Any, program: Callable[..., Awaitable[Any]], lag: Any
     ) -> None:
-        found = await check_losses(how, program, [_list(dialer)], lag, clients=300)  # a sample that is no bad one
+        found = await check_losses(how, program, [_list(dialer)], clients=300)  # a sample that is no bad one
         back, noticed = [each.back for each in found], [each.noticed for each in found]
+        assert max(back) <= 0.5 + 0.1 + TURNS * lag.worst(0)
+        assert statistics.median(back) < 0.36 + TURNS * lag.usual
+        assert statistics.median(noticed) < 0.05 + TURNS * lag.usual
         print(
             f"\n  {how}: back after {min(back):.3f} to {max(back):.3f} s, median {statistics.median(back):.3f} s;"
             f" noticed after {statistics.median(noticed) * 1000:.1f} ms"
         )
 
     async def test_back_after_a_restart(self, dialer: Any, program: Callable[..., Awaitable[Any]], lag: Any) -> None:
-        back = await check_restarts(program, [_list(dialer)], lag)
+        back = await check_restarts(program, [_list(dialer)])
+        assert statistics.median(back) <= 1.2 + TURNS * lag.usual
+        assert quantile(back, 0.95) <= 2.5 + TURNS * lag.usual
         print(f"\n  restart: median {statistics.median(back):.3f} s, p95 {quantile(back, 0.95):.3f} s")
 
     async def test_a_flapping_server(self, dialer: Any, program: Callable[..., Awaitable[Any]]) -> None:
