@@ -102,8 +102,8 @@ class Delivery:
         self.inbox.finish(error)
 
     def _join(self, old: LiveSession, new: LiveSession) -> None:
-        """Mark a hole between two connections, unless the loss of the old one has done so."""
-        if not _said_all(old.error) and not new.begins_with_gap:
+        """Mark a hole between two connections, unless there is none or the loss of the old one has done so."""
+        if not _said_all(old.error) and not new.follows and not new.begins_with_gap:
             gap = _gap(new)
             self._emit(gap)
             new.place_first(gap)

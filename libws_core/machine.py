@@ -155,8 +155,8 @@ class Machine:
         self.state = State.CONNECTING
         return [self._begin("open")]
 
-    def ready(self, number: int, now: float) -> list[Action]:
-        """The last `establish` of an attempt has ended."""
+    def ready(self, number: int, now: float, resumed: bool = False) -> list[Action]:
+        """The last `establish` of an attempt has ended; `resumed`: nothing is missing since the connection before."""
         attempt = self.candidate
         if attempt is None or attempt.number != number or self.state not in (State.CONNECTING, State.REOPENING):
             return []
@@ -164,7 +164,7 @@ class Machine:
         if self.state is State.REOPENING and self.current is not None:
             self._candidate_ready_at = now
             return [Watch(number)]
-        return self._promote(now)
+        return self._promote(now, resumed)
 
     def carries(self, number: int, now: float) -> list[Action]:
         """In a move: the new connection has shown a message, or the overlap is over."""
@@ -279,7 +279,7 @@ class Machine:
         self._latest = self.candidate.alone()
         return Begin(self.candidate)
 
-    def _promote(self, now: float) -> list[Action]:
+    def _promote(self, now: float, resumed: bool = False) -> list[Action]:
         """The candidate becomes the current connection, and there is no other."""
         attempt = self.candidate
         assert attempt is not None
@@ -291,9 +291,12 @@ class Machine:
         carry = Carry(attempt.number)
         if first:
             return [carry, Emit(Connected, attempt, {})]
-        gap = {"why": "move" if moved else "reconnect", "since": self._lost_at, "until": now}
         told = self._reopened(attempt, 0.0) if moved else Emit(Reconnected, attempt, {})
-        return [Emit(Gap, attempt, gap), carry, told, *self._end_move(True)]
+        actions = [carry, told, *self._end_move(True)]
+        if resumed:
+            return actions
+        gap = {"why": "move" if moved else "reconnect", "since": self._lost_at, "until": now}
+        return [Emit(Gap, attempt, gap), *actions]
 
     def _current_lost(self, error: LibwsError, request: Request, unconfirmed: int, now: float) -> list[Action]:
         uptime = self._note_health(now)

@@ -54,6 +54,7 @@ class LiveSession:
         "attempt",
         "connection",
         "error",
+        "follows",
         "gone",
         "outbound",
         "proofs",
@@ -84,6 +85,8 @@ class LiveSession:
         """Establish's deadline."""
         self.shown = False
         """A message for the user has arrived."""
+        self.follows = False
+        """Nothing is missing between the connections before and this one."""
         self._closing = False
         self._close_code: int | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -203,6 +206,12 @@ class LiveSession:
         """Move establish's deadline."""
         if self.scope is not None and self.error is None and not self.scope.expired():
             self.scope.reschedule(self._loop.time() + seconds)
+
+    def resumed(self) -> None:
+        """Say that the peer goes on where the lost connection ended."""
+        if self.ready:
+            raise RuntimeError("session.resumed is for establish; at READY it is told what is missing")
+        self.follows = all(each.error is not None for each in self._supervisor.delivery.line)
 
     def fail(self, error: LibwsError, code: int | None = None) -> None:
         """End the connection with this verdict."""

@@ -347,7 +347,7 @@ class Supervisor:
         session.become_ready()
         self.history.ready(number, self._loop.time())
         self.delivery.join(session)
-        self.perform(self.machine.ready(number, self._loop.time()))
+        self.perform(self.machine.ready(number, self._loop.time(), session.follows))
         self.delivery.advance()
         for hook in self.plan.hooks["keep_alive"]:
             self._keep_alive(hook, session)

@@ -354,6 +354,17 @@ class Session(Protocol):
     def extend(self, seconds: float) -> None:
         """Move establish's deadline to `seconds` from now."""
 
+    def resumed(self) -> None:
+        """Say, within `establish`, that the peer goes on where the lost connection ended: READY then tells no `Gap`.
+
+        For protocols whose server answers a resume with what was missed. It has no effect in a move whose old
+        connection is still alive. What a connection brings that ends before READY is dropped, so the position from
+        which to resume moves on only with a connection that was READY.
+
+        Raises:
+            RuntimeError: the connection is READY already.
+        """
+
     def fail(self, error: LibwsError, code: int | None = None) -> None:
         """End the connection with this verdict, which beats the close code's.
 

@@ -364,6 +364,31 @@ def test_if_the_old_one_dies_first_the_new_one_is_adopted(when: str) -> None:
     body()
 
 
+@pytest.mark.parametrize("order", ["make-first", "break-first"])
+def test_one_that_was_resumed_beside_a_living_one_does_not_follow_it(order: str) -> None:
+    """The old one never answers our close: what it did not say anymore, the resume cannot have told beside it."""
+
+    @virtual
+    async def body() -> None:
+        mover, dialer = Mover(), MemoryDialer()
+
+        async def resumes(session: Session) -> None:
+            session.resumed()
+
+        client, events = make(dialer, mover, close_timeout=3)
+        async with client:
+            old = await dialer.accept()
+            old.answer_close = False
+            mover.establishes = resumes
+            moving = mover.session.reopen("old age", order=order, overlap=0)
+            (await dialer.accept()).send("new")
+            assert await moving is True
+            assert await read(client, 1) == ["new"]
+        assert names(events).count("Gap") == (1 if order == "make-first" else 0)
+
+    body()
+
+
 @virtual
 async def test_if_both_die_the_policy_is_asked_about_the_second() -> None:
     mover, dialer = Mover(), MemoryDialer()

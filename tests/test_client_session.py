@@ -16,6 +16,7 @@ from libws_core import (
     ConnectionClosed,
     Control,
     Disconnected,
+    Event,
     Failure,
     Gap,
     KeepAliveTimeout,
@@ -93,6 +94,38 @@ async def live(client: Client) -> None:
 
 async def read(client: Client, count: int) -> list[Any]:
     return [(await client.recv(60)).data for _ in range(count)]
+
+
+# resumed
+
+
+@virtual
+async def test_where_the_peer_goes_on_after_a_loss_no_gap_is_told() -> None:
+    async def establish(session: Session) -> None:
+        if (await session.recv()).data == "resumed":
+            session.resumed()
+
+    dialer, events = MemoryDialer(greet("welcome", "1"), greet("resumed", "2"), greet("welcome", "3")), []
+    client = make(dialer, Established(establish), "backoff")
+    client.on(Event, lambda event: events.append(type(event).__name__))
+    async with client:
+        stream = client.stream(markers=True)
+        got = []
+        for number in range(3):
+            got += [await anext(stream) for _ in range(2 if number == 2 else 1)]
+            dialer.peers[-1].drop()
+        assert [item.data if isinstance(item, Message) else item.why for item in got] == ["1", "2", "reconnect", "3"]
+    assert [name for name in events if name in ("Gap", "Reconnected", "Disconnected")] == [
+        "Disconnected", "Reconnected", "Disconnected", "Gap", "Reconnected", "Disconnected",
+    ]  # fmt: skip
+
+
+@virtual
+async def test_only_in_establish_can_a_plugin_say_that_nothing_is_missing() -> None:
+    asked = Established()
+    async with make(MemoryDialer(), asked):
+        with pytest.raises(RuntimeError, match="for establish"):
+            asked.session.resumed()
 
 
 # recv

@@ -113,6 +113,18 @@ def test_a_loss_in_ready_is_disconnected_and_the_next_ready_a_gap_and_reconnecte
     assert machine.generation == 2
 
 
+def test_where_the_peer_goes_on_there_is_no_gap() -> None:
+    machine = ready_machine()
+    lose(machine, 12.5)
+    machine.answer(0)
+    machine.due()
+    assert short(machine.ready(2, 14.0, resumed=True)) == ["carry 2", "Reconnected"]
+    lose(machine, 15.0)
+    machine.answer(0)
+    machine.due()
+    assert short(machine.ready(3, 16.0)) == ["Gap", "carry 3", "Reconnected"], "each connection says it for itself"
+
+
 def test_a_row_of_failures_ends_only_after_healthy_after_in_ready() -> None:
     machine = ready_machine(healthy_after=30)
     for count, uptime in ((1, 0.1), (2, 29.9), (3, 1.0), (1, 30.0), (2, 0.0)):

@@ -15,6 +15,7 @@ from libws_core import (
     ConnectionClosed,
     Disconnected,
     Event,
+    Gap,
     IdleTimeout,
     MessageTooBig,
     Reconnected,
@@ -185,6 +186,7 @@ async def test_nothing_is_missed_where_the_server_recovers(serve: Serve) -> None
             while len(diary.all(Reconnected)) == lost:
                 numbers.append((await diary.event("tick")).json[1])
             assert diary.socketio.recovered
+        assert not diary.all(Gap)
         assert numbers == [*range(numbers[0], numbers[0] + len(numbers))]
         assert diary.socketio.sid == sid
 
@@ -198,6 +200,7 @@ async def test_a_session_that_the_server_no_longer_has_is_not_recovered(serve: S
         await place.program.start()
         await diary.reconnected()
         assert not diary.socketio.recovered
+        assert len(diary.all(Gap)) == 1
         assert await diary.socketio.call("echo", "again") == "again"
 
 

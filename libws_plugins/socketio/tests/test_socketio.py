@@ -15,6 +15,7 @@ from libws_core import (
     Client,
     ClientClosed,
     Disconnected,
+    Gap,
     IdleTimeout,
     Message,
     MessageTooBig,
@@ -282,6 +283,38 @@ async def test_recovery_asks_from_the_last_event_that_the_server_keeps() -> None
             server.peers[4].drop()
             await until(lambda: client.state == "ready" and 5 in server.heard)
             assert server.heard[5] == ['40{"token":"t0ken"}']
+
+
+@virtual
+async def test_what_a_connection_brought_that_never_was_ready_is_asked_for_again() -> None:
+    class Refuses:
+        """The second connection, when everything missed has come."""
+
+        @hookimpl
+        async def establish(self, session: Session) -> None:
+            if session.request.attempt.number == 2:
+                await session.recv('["last","o3"]')
+                raise AuthenticationError("not yet").but(verdict=Verdict.RETRY)
+
+    server = Server()
+    async with server.dialer:
+        client, socketio = make(server, Refuses())
+        gaps: list[Gap] = []
+        client.on(Gap, gaps.append)
+        async with client:
+            server.say('42["a","o1"]')
+            await client.recv(5)
+            server.early = ['42["missed","o2"]', '42["last","o3"]']
+            server.peers[1].drop()
+            assert (await client.recv(5)).json == ["missed", "o2"]
+            assert [json.loads(server.heard[number][0][2:])["offset"] for number in (2, 3)] == ["o1", "o1"]
+            assert socketio.recovered
+            assert gaps == []
+            server.pid = "another"
+            server.peers[3].drop()
+            await until(lambda: client.state == "ready" and 4 in server.heard)
+            assert not socketio.recovered
+            assert [gap.why for gap in gaps] == ["reconnect"]
 
 
 @virtual

@@ -237,12 +237,14 @@ class Socketio:
         self.recovered = "pid" in data and before is not None and line.pid == before.pid
         if self.recovered and before is not None and line.offset is None:
             line.offset = before.offset
-        self._newest = line
+        if self.recovered:
+            session.resumed()
 
     @hookimpl
     def keep_alive(self, session: Session) -> None:
-        """Note that this connection is READY."""
-        self._lines.append(session.state(Line))
+        """Note that it is READY: what it brought will be delivered, so that the next one may go on from here."""
+        self._newest = session.state(Line)
+        self._lines.append(self._newest)
 
     @hookimpl
     def observe(self, event: Event) -> None:
