@@ -31,20 +31,17 @@ LATIN: dict[str, Any] = {
     "recvWindow": 100,
     "timestamp": 1645423376532,
 }
-WIDE = LATIN | {
-    "symbol": "１２３４５６",
-    "side": "BUY",
-    "quantity": "1.00000000",
-    "price": "0.10000000",
-    "recvWindow": 5000,
-}  # noqa: RUF001
+WIDE_SYMBOL = "".join(chr(0xFF10 + digit) for digit in range(1, 7))
+"""The documentation's example of one that is not ASCII: full-width digits."""
+WIDE = LATIN | {"symbol": WIDE_SYMBOL, "side": "BUY", "quantity": "1.00000000", "price": "0.10000000"}
+WIDE |= {"recvWindow": 5000}
 LATIN_TEXT = (
     "apiKey={}&price=52000.00&quantity=0.01000000&recvWindow=100&side=SELL&symbol=BTCUSDT&timeInForce=GTC"
     "&timestamp=1645423376532&type=LIMIT"
 )
 WIDE_TEXT = (
-    f"apiKey={{}}&price=0.10000000&quantity=1.00000000&recvWindow=5000&side=BUY&symbol={DIGITS}&timeInForce=GTC"
-    "&timestamp=1645423376532&type=LIMIT"
+    f"apiKey={{}}&price=0.10000000&quantity=1.00000000&recvWindow=5000&side=BUY&symbol={WIDE_SYMBOL}"
+    "&timeInForce=GTC&timestamp=1645423376532&type=LIMIT"
 )
 
 

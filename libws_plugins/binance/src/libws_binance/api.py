@@ -7,7 +7,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -57,6 +57,8 @@ EARLY = 3600.0
 """Seconds by which a connection is replaced before the exchange would cut it."""
 SPREAD = 600.0
 """Seconds by which it is up to earlier still, so that many clients do not move at once."""
+KEY = "binance-api.key"
+"""Where the key of an attempt stands in `Request.extra`; it never prints."""
 SPARE = 0.95
 """The part of the connections that are allowed which the clients of this process use."""
 PATIENCE = 1.5
@@ -82,7 +84,7 @@ class BinanceApi:
     """
 
     api_key: Secret | Callable[..., Any] | None = None
-    """The API key. A callable, plain or async, is asked anew on each connection; it may take the request. None = only
+    """The API key. A callable, plain or async, is asked anew on each attempt; it may take the request. None = only
     public requests are made."""
     secret: Secret | Callable[..., Any] | None = None
     """The secret of an HMAC key, or the private key as PEM (Ed25519 or RSA), or a callable, as above."""
@@ -118,9 +120,9 @@ class BinanceApi:
                 raise ValueError(f"option {given!r}: it needs the option {other!r} beside it")
         if self.user_data and self.api_key is None:
             raise ValueError("option 'user_data': an account's events need the options 'api_key' and 'secret'")
-        if isinstance(self.api_key, Secret) and isinstance(self.secret, Secret):
+        if isinstance(self.secret, Secret):
             try:
-                self._make_key(self.api_key, self.secret)
+                self._make_key(self.api_key if isinstance(self.api_key, Secret) else Secret("to be asked"), self.secret)
             except ValueError as error:
                 raise ValueError(f"option 'secret': {error}") from None
         self._listening = self.user_data
@@ -221,6 +223,13 @@ class BinanceApi:
         self._hold.check("no connection was asked for", "connect")
 
     @hookimpl
+    async def authenticate(self, request: Request) -> Request | None:
+        """Have the key at hand before anything is dialed."""
+        if self.api_key is None:
+            return None
+        return replace(request, extra={**request.extra, KEY: await self._ask_key(request)})
+
+    @hookimpl
     def incoming(self, session: Session) -> Stage:
         """Give a stage that hears subscriptions end, and the key's revocation."""
         line = session.state(Line)
@@ -239,9 +248,9 @@ class BinanceApi:
     @hookimpl
     async def establish(self, session: Session) -> None:
         """Set the clock, log on, subscribe."""
-        if self.api_key is None:
+        key: Key | None = session.request.extra.get(KEY)
+        if key is None:
             return
-        key = await self._ask_key(session.request)
         await self._set_clock(session)
         try:
             if key.logs_on:

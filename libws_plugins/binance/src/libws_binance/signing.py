@@ -12,7 +12,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = ["Key", "make_key", "payload", "plain"]
 
@@ -20,13 +20,17 @@ PEM = "-----BEGIN"
 """What a private key begins with, and no HMAC secret."""
 
 
-class Key(NamedTuple):
-    """An API key and what signs for it. Its repr shows neither."""
+class Key:
+    """An API key and what signs for it. Its repr shows neither.
 
-    api_key: str
-    kind: str
-    """ "HMAC", "RSA" or "Ed25519"."""
-    sign: Callable[[bytes], str]
+    Args:
+        kind: "HMAC", "RSA" or "Ed25519".
+    """
+
+    __slots__ = ("api_key", "kind", "sign")
+
+    def __init__(self, api_key: str, kind: str, sign: Callable[[bytes], str]) -> None:
+        self.api_key, self.kind, self.sign = api_key, kind, sign
 
     @property
     def logs_on(self) -> bool:
