@@ -9,6 +9,7 @@ against a bound, and the others would be in its way.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Generator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -76,6 +77,10 @@ def is_measured(item: pytest.Item | None) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a background job ignores it, and so do its children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "only_dialer(name, *, reason): what is tested is a matter of this dialer alone")
     if fcntl is not None and hasattr(config, "workerinput"):
         config.stash[QUIET] = quiet = Quiet(config.rootpath)
@@ -115,10 +120,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if is_measured(item):  # all in one worker, one after the other, so that the others wait once
             item.add_marker(pytest.mark.xdist_group("measured"))
+    if hasattr(config, "workerinput"):  # and before others are in the middle of something long
+        items.sort(key=lambda item: not is_measured(item))
     # uvloop is not to be had for every system. One that is broken fails its tests.
     if find_spec("uvloop") is not None:
         return
