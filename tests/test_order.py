@@ -294,9 +294,12 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
         plan("a")
 
 
-def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(install: Install) -> None:
-    install("provider", use(jupyter={}))
-    assert problems("provider") == [f"'jupyter': not installed in {python()}; try: pip install libws-jupyter"]
+@pytest.mark.parametrize(("name", "distribution"), [("jupyter", "libws-jupyter"), ("binance-api", "libws-binance")])
+def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(
+    install: Install, name: str, distribution: str
+) -> None:
+    install("provider", use(**{name: {}}))
+    assert problems("provider") == [f"{name!r}: not installed in {python()}; try: pip install {distribution}"]
 
 
 @pytest.mark.parametrize(
