@@ -78,4 +78,4 @@ class Ordering(Simulation):
 
 
 def test_no_order_is_placed_twice_and_each_has_its_outcome() -> None:
-    Ordering.check(seeds=25)
+    Ordering.check(seeds=20)
