@@ -596,6 +596,20 @@ async def test_events_that_the_user_ends_stay_ended() -> None:
         assert len(said(events, Gap)) == 1
 
 
+@virtual
+async def test_events_that_the_user_could_not_end_go_on() -> None:
+    exchange = exchange_of()
+    client, _ = make(dialer := MemoryDialer(exchange), user_data=True)
+    async with client:
+        exchange.fail("userDataStream.unsubscribe", 400, -2036, "User Data Stream subscription not active.")
+        with pytest.raises(ApiError, match="-2036"):
+            await client.plugin(BinanceApi).ask("userDataStream.unsubscribe")
+        with pytest.raises(ApiError, match="-2036"):
+            await client.plugin(BinanceApi).ask("userDataStream.unsubscribe", {"subscriptionId": 7})
+        await happened(client, Reconnected, dialer.peers[0].drop)
+        assert [*exchange.connections[0].subscriptions.values()] == [PAIRS["Ed25519"].api_key]
+
+
 # The end of a connection's life
 
 

@@ -188,9 +188,10 @@ class BinanceApi:
             raise ValueError(f"{method} cannot be signed without the options 'api_key' and 'secret'")
         if signed and key is None:
             raise NotReady(f"{method} was not sent: the client was not READY yet")
-        given, listening = params or {}, self._listening
-        if bare(method) == UNSUBSCRIBE and given.get("subscriptionId") in (None, self._subscription):
-            self._listening = False  # before its events end, which would else be subscribed again
+        given = params or {}
+        if bare(method) != UNSUBSCRIBE or given.get("subscriptionId") not in (None, self._subscription):
+            return await self._ask(method, given, key, timeout, None)
+        listening, self._listening = self._listening, False  # before its events end, which would else begin again
         try:
             return await self._ask(method, given, key, timeout, None)
         except OutcomeUnknown:
