@@ -1,0 +1,179 @@
+"""What a provider's stages cost: for each, the opening dialogue and a typical message, as its documentation shows them.
+
+To add one: a class below and its line in `PROVIDERS`. The server and the clients share this table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from libws_core import Client, Message
+
+MODES = {"alone": "libws alone", "json": "and `message.json`", "with": "with it"}
+"""How the same messages are received. Only "with" has the plugin, and its dialogue."""
+BATCH = 500
+"""Messages that are asked for together."""
+
+
+class Provider:
+    """A provider: one instance is one connection, as its server sees it, or as its user does."""
+
+    module: ClassVar[str]
+    """What must be installed."""
+    plugins: ClassVar[tuple[str, ...]]
+    options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    what: ClassVar[str]
+    """The message, for people."""
+    hello: ClassVar[tuple[str, ...]] = ()
+    """What the server says first."""
+    window: ClassVar[int | None] = None
+    """Messages that wait for the client's answers at a time; None = it gives none."""
+
+    def answers(self, said: str) -> list[str]:
+        """What the server says to a text of the client's."""
+        return []
+
+    def message(self, number: int) -> str:
+        """A typical message; each number gives another one, and costs the server little."""
+        raise NotImplementedError
+
+    async def listen(self, client: Client, handle: Callable[[Any], None]) -> None:
+        """Have each message handled, in the way of its users; returns when the server may begin."""
+        client.on_message(handle)
+
+    def parse(self, message: Message) -> None:
+        """What a user does with a message who has no plugin for it."""
+        _ = message.json
+
+    @classmethod
+    def missing(cls) -> bool:
+        """It is not installed."""
+        return importlib.util.find_spec(cls.module) is None
+
+
+class Binance(Provider):
+    """https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams, "Trade Streams"."""
+
+    module = "libws_binance"
+    plugins = ("binance",)
+    options: ClassVar = {"binance": {"streams": ["bnbbtc@trade"]}}
+    what = "a trade"
+
+    def answers(self, said: str) -> list[str]:
+        return [json.dumps({"result": None, "id": json.loads(said)["id"]})]
+
+    def message(self, number: int) -> str:
+        return (
+            f'{{"e":"trade","E":1672515782136,"s":"BNBBTC","t":{number},"p":"0.001","q":"100","T":1672515782136,'
+            '"m":true,"M":true}'
+        )
+
+
+class BinanceApi(Provider):
+    """https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream, "Order Update"."""
+
+    module = "libws_binance"
+    plugins = ("binance-api",)
+    options: ClassVar = {"binance-api": {"api_key": "a key", "secret": "its secret", "user_data": True}}
+    what = "an order's update"
+
+    def answers(self, said: str) -> list[str]:
+        asked = json.loads(said)
+        result = {"serverTime": 1672515782136} if asked["method"] == "time" else {"subscriptionId": 0}
+        return [json.dumps({"id": asked["id"], "status": 200, "result": result})]
+
+    def message(self, number: int) -> str:
+        return (
+            '{"subscriptionId":0,"event":{"e":"executionReport","E":1499405658658,"s":"ETHBTC",'
+            '"c":"mUvoqJxFIILMdfAW5iGSOW","S":"BUY","o":"LIMIT","f":"GTC","q":"1.00000000","p":"0.10264410",'
+            '"P":"0.00000000","F":"0.00000000","g":-1,"C":"","x":"NEW","X":"NEW","r":"NONE","i":4293153,'
+            '"l":"0.00000000","z":"0.00000000","L":"0.00000000","n":"0","N":null,"T":1499405658657,"t":-1,'
+            f'"I":{number},"w":true,"m":false,"M":false,"O":1499405658657,"Z":"0.00000000","Y":"0.00000000",'
+            '"Q":"0.00000000","W":1499405658657,"V":"NONE"}}'
+        )
+
+
+class Graphql(Provider):
+    """https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md, "Next"."""
+
+    module = "libws_graphql"
+    plugins = ("graphql",)
+    what = "a result of a subscription"
+    reading: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.id = "1"
+
+    def answers(self, said: str) -> list[str]:
+        message = json.loads(said)
+        if message["type"] == "connection_init":
+            return ['{"type":"connection_ack"}']
+        if message["type"] == "subscribe":
+            self.id = message["id"]
+        return ['{"type":"pong"}'] if message["type"] == "ping" else []
+
+    def message(self, number: int) -> str:
+        return f'{{"id":"{self.id}","type":"next","payload":{{"data":{{"greetings":"message {number}"}}}}}}'
+
+    async def listen(self, client: Client, handle: Callable[[Any], None]) -> None:
+        results = client.plugin("graphql").subscribe("subscription { greetings }")
+
+        async def read() -> None:
+            async for data in results:
+                handle(data)
+
+        self.reading = asyncio.get_running_loop().create_task(read())
+        await client.send('{"type":"ping"}', confirm=True)  # so that the server has read what was sent before, too
+
+
+class Socketio(Provider):
+    """https://socket.io/docs/v4/engine-io-protocol and https://socket.io/docs/v4/socket-io-protocol."""
+
+    module = "libws_socketio"
+    plugins = ("socketio",)
+    what = "an event"
+    hello = (
+        '0{"sid":"lv_VI97HAXpY6yYWAAAB","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}',
+    )
+
+    def answers(self, said: str) -> list[str]:
+        return ['40{"sid":"wZX3oN0bSVIhsaknAAAI"}'] if said.startswith("40") else []
+
+    def message(self, number: int) -> str:
+        return f'42["foo",{{"number":{number},"text":"an event of the default namespace"}}]'
+
+    def parse(self, message: Message) -> None:
+        json.loads(message.data[2:])  # behind the types of its two packets
+
+
+class Ocpp(Provider):
+    """OCPP-J 1.6 section 4.2.1, with the payload of OCPP 1.6 section 6.33; every CALL is answered."""
+
+    module = "libws_ocpp"
+    plugins = ("ocpp",)
+    what = "a call, answered; 50 at a time"
+    window = 50
+
+    def message(self, number: int) -> str:
+        return f'[2,"{number}","RemoteStartTransaction",{{"connectorId":1,"idTag":"4F62C4E0123456789A"}}]'
+
+    async def listen(self, client: Client, handle: Callable[[Any], None]) -> None:
+        @client.plugin("ocpp").on("RemoteStartTransaction")  # type: ignore[untyped-decorator]
+        def start(payload: dict[str, Any]) -> dict[str, str]:
+            handle(payload)
+            return {"status": "Accepted"}
+
+
+PROVIDERS: Mapping[str, type[Provider]] = {
+    "binance": Binance,
+    "binance-api": BinanceApi,
+    "graphql": Graphql,
+    "socketio": Socketio,
+    "ocpp": Ocpp,
+}
+"""By the name under which they stand in the table."""
