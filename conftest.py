@@ -77,9 +77,7 @@ def is_measured(item: pytest.Item | None) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # a background job ignores it, and so do its children
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores it, and so do its children
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "only_dialer(name, *, reason): what is tested is a matter of this dialer alone")
     if fcntl is not None and hasattr(config, "workerinput"):
