@@ -90,20 +90,22 @@ class Kept:
 class Discord:
     """Be a bot on Discord's gateway: identify, send heartbeats, resume what was lost, and stay within the limits.
 
-    Events come as they are, as texts whose `json` has `op` 0. All else that Discord says is taken out. What is sent is the
-    user's, such as `client.send_json({"op": 3, "d": {...}})`. The client's URL is that of the REST API, which is asked for
-    the gateway, or of the gateway itself.
+    Events come as they are, as texts whose `json` has `op` 0. All else that Discord says is taken out. What is sent is
+    the user's, such as `client.send_json({"op": 3, "d": {...}})`. The client's URL is that of the REST API, which is
+    asked for the gateway, or of the gateway itself.
     """
 
     token: Secret | Callable[..., Any]
-    """The bot's. A callable, plain or async, is asked anew on each attempt; it may take the request, and gives a str."""
+    """The bot's. A callable, plain or async, is asked anew on each attempt; it may take the request, and gives it."""
     intents: Annotated[int, Meta(ge=0)] | list[str]
     """Which events come: a sum of bits, or their names, such as ["GUILDS", "GUILD_MESSAGES"]."""
     shard: tuple[int, int] | None = None
     """Which part of the guilds: its number, from 0, and how many there are. None = all."""
     presence: dict[str, Any] | None = None
     """The presence to begin with, as Update Presence has it. None = Discord's default."""
-    properties: dict[str, str] = field(default_factory=lambda: {"os": sys.platform, "browser": "libws", "device": "libws"})
+    properties: dict[str, str] = field(
+        default_factory=lambda: {"os": sys.platform, "browser": "libws", "device": "libws"}
+    )
     """What the identify tells of us."""
     large_threshold: Annotated[int, Meta(ge=LARGE[0], le=LARGE[1])] | None = None
     """Members from which on a guild comes without those that are offline. None = Discord's default, 50."""
@@ -115,8 +117,8 @@ class Discord:
     hello_timeout: Annotated[float, Meta(gt=0)] = 20.0
     """Seconds that Discord has for its hello."""
     ready_timeout: Annotated[float, Meta(gt=0)] = 300.0
-    """Seconds that it has for the first event after an identify or resume. In an outage it may take long; heartbeats go on
-    meanwhile, and giving up costs an identify."""
+    """Seconds that it has for the first event after an identify or resume. In an outage it may take long; heartbeats go
+    on meanwhile, and giving up costs an identify."""
     client: Callable[..., Any] | None = None
     """Gives the httpx.AsyncClient that asks REST, as the option of that name of `http`."""
 
@@ -229,7 +231,7 @@ class Discord:
         """Come back at once where Discord asks for it, and a little later to a new session."""
         error = failure.error
         if isinstance(error, SessionInvalidated) and not error.resumable:
-            return chance.uniform(*INVALID_WAIT) * min(2 ** (failure.count - 1), LONGEST_WAIT)
+            return chance.uniform(*INVALID_WAIT) * min(2.0 ** (failure.count - 1), LONGEST_WAIT)
         # A server that asks again and again is not hurried after.
         return 0.0 if isinstance(error, ReconnectRequested | SessionInvalidated) and failure.count == 1 else None
 
@@ -238,7 +240,7 @@ class Discord:
         """Forget a session that is over, and give back a turn that was not used."""
         if isinstance(event, AttemptFailed | Disconnected):
             code = CODES.get(event.error.code or 0)
-            if code is not None and code.then != "resume" and event.error.initiator == "remote":
+            if code is not None and code.then == "new" and event.error.initiator == "remote":
                 self._kept = None
         if isinstance(event, AttemptFailed | Closed):
             self._leave()

@@ -19,10 +19,10 @@ from .profile import CONCURRENCY_PER, IDENTIFIES, IDENTIFIES_PER
 __all__ = ["Identifies", "Turns", "identifies_of"]
 
 MARGIN = 0.25
-"""Seconds by which identifies are further apart than they must, since they may arrive closer together than they left."""
+"""Seconds by which identifies are further apart than they must: they may arrive closer together than they left."""
 FRESH = 300.0
-"""Seconds for which the gateway's URL and the number of identifies are not asked for again; both "should not be cached for
-extended periods of time", https://docs.discord.com/developers/events/gateway#get-gateway-bot."""
+"""Seconds for which the gateway's URL and the number of identifies are not asked for again; both "should not be cached
+for extended periods of time", https://docs.discord.com/developers/events/gateway#get-gateway-bot."""
 
 
 class Turns:

@@ -1,6 +1,7 @@
-"""What is known of Discord's gateway, version 10: data, each fact with its source. It changes; `DATE` is when it was read.
+"""What is known of Discord's gateway, version 10: data, each fact with its source.
 
-What is ours and not theirs, such as how far we stay from a limit, is in the plugin.
+They change; `DATE` is when they were read. What is ours and not theirs, such as how far we stay from a limit, is in the
+plugin.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ INVALID_WAIT: Final = (1.0, 5.0)
 """Seconds to wait, at random, before the identify after an invalid session. The pages of today name none; those of
 https://github.com/discord/discord-api-docs up to 2022, docs/topics/Gateway.md, "Resuming", do."""
 ENDS_SESSION: Final = (1000, 1001)
-"""Close codes of ours that end the session: GATEWAY, "Initiating a Disconnect". It outlives all others, and a connection
-that just ends, for a few minutes."""
+"""Close codes of ours that end the session: GATEWAY, "Initiating a Disconnect". It outlives all others, and a
+connection that just ends, for a few minutes."""
 LARGE: Final = (50, 250)
 """The least and the most of `large_threshold`: EVENTS, "Identify Structure"."""
 

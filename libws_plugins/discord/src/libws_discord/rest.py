@@ -21,15 +21,13 @@ AGENT = f"DiscordBot (https://pypi.org/project/libws-discord/, {__version__})"
 class Rest:
     """Asks REST through `http`, when there is something to ask.
 
-    It is no plugin of the client, since a session is resumed without REST, and one answer is for all clients of a token.
+    It is no plugin of the client: sessions are resumed without REST, and one answer is for all clients of a token.
     """
 
     def __init__(self, client: Callable[..., Any] | None) -> None:
         self._client = client
 
-    async def gateway(
-        self, identifies: Identifies, request: Request, token: str, spare: int, resumes: bool
-    ) -> str:
+    async def gateway(self, identifies: Identifies, request: Request, token: str, spare: int, resumes: bool) -> str:
         """The gateway's URL; notes how many identifies are left.
 
         Args:
@@ -75,4 +73,3 @@ class Rest:
 
 def _limit(message: Message) -> Any:
     return message.json["session_start_limit"]
-

@@ -82,7 +82,7 @@ class Gateway:
         self.broken: list[str] = []
         """The rules that clients have broken, each with its connection and code."""
         self.connects = self.identifies = self.resumes = self.asked = self.missed = 0
-        """Connections, identifies, resumes and requests to REST so far, and connections on which a heartbeat was missing."""
+        """Connections, identifies, resumes, requests to REST so far; connections on which a heartbeat was missing."""
         self.identified: list[dict[str, Any]] = []
         """The identifies that began sessions."""
         self._resets: float | None = None
@@ -164,8 +164,9 @@ class Gateway:
         """End a session, if it is one."""
         if session is not None:
             self.sessions.pop(session.id, None)
-            if session.listener is not None:
-                session.listener.session = session.listener = None
+            listener, session.listener = session.listener, None
+            if listener is not None:
+                listener.session = None
 
     # REST
 
@@ -204,11 +205,12 @@ class Gateway:
             try:
                 async with asyncio.timeout(LINGER):
                     head, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                    fields = [line.partition(":") for line in lines]
+                    headers = {name.lower(): value.strip() for name, _, value in fields}
                     status, body = self.answer(head.split(" ")[1], headers.get("authorization"))
                     said = msgspec.json.encode(body)
-                    writer.write(b"HTTP/1.1 %d -\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(said)))
-                    writer.write(said)
+                    writer.write(b"HTTP/1.1 %d -\r\nConnection: close\r\n" % status)
+                    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
                     await writer.drain()
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 pass
@@ -242,10 +244,9 @@ class Gateway:
         else:
             listener.close(self.expired)
 
-    def count_identify(self, listener: Listener, shard: Any) -> bool:
+    def admit(self, listener: Listener, shard: Any) -> bool:
         """An identify has come; False = it was too much, and is answered."""
         now = asyncio.get_running_loop().time()
-        self.identifies += 1
         if self._left(now) == 0:
             # "all active sessions for the app will be terminated, the bot token will be reset"
             self.token += ".reset"

@@ -222,10 +222,11 @@ class Listener:
 
     def _identify(self, data: dict[str, Any]) -> None:
         gateway, shard, intents = self.gateway, data.get("shard", [0, 1]), data.get("intents")
-        if not gateway.count_identify(self, shard):
-            return
+        gateway.identifies += 1
         if data["token"] != gateway.token:
             self.refuse(4004, "another token")
+        elif not gateway.admit(self, shard):
+            pass
         elif type(intents) is not int or intents & ~ALL:
             self.refuse(4013, f"the intents {intents!r}")
         elif intents & ~gateway.allowed:
