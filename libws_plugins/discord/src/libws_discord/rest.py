@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from libws_core import ConnectError, Message, Request, Secret, __version__
+from libws_core import ConnectError, Request, Secret, __version__
 from libws_http import Http
 
 from .identifies import Identifies
@@ -60,7 +60,7 @@ class Rest:
             method="GET",
             # https://docs.discord.com/developers/reference, "Authentication"
             headers={"Authorization": Secret(f"Bot {token}"), "User-Agent": Secret(AGENT)},
-            paths={"url": "url", "limit": _limit},
+            paths={"url": "url", "limit": "session_start_limit"},
             ttl=0,
             client=self._client,
         )
@@ -69,7 +69,3 @@ class Rest:
             identifies.learn(answered.url, answered.extra["http.limit"], asyncio.get_running_loop().time())
         except (KeyError, TypeError, ValueError):
             raise ConnectError("the answer of Discord's REST API has no session_start_limit that can be read") from None
-
-
-def _limit(message: Message) -> Any:
-    return message.json["session_start_limit"]
