@@ -115,10 +115,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if is_measured(item):  # all in one worker, one after the other, so that the others wait once
             item.add_marker(pytest.mark.xdist_group("measured"))
+    if hasattr(config, "workerinput"):  # and before others are in the middle of something long
+        items.sort(key=lambda item: not is_measured(item))
     # uvloop is not to be had for every system. One that is broken fails its tests.
     if find_spec("uvloop") is not None:
         return

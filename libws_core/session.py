@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,8 @@ from .types import Attempt, Connection, Kind, Message, Request, Sending
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
+logger = logging.getLogger("libws")
+
 PAUSED_LOOK = 0.05
 """Seconds between two looks at a ping's deadline while we are not reading."""
 
@@ -38,6 +41,7 @@ class LiveSession:
         "_closing",
         "_direct",
         "_dropped",
+        "_endings",
         "_head",
         "_held",
         "_last_data",
@@ -91,6 +95,7 @@ class LiveSession:
         self._close_code: int | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._objects: dict[Any, Any] = {}
+        self._endings: list[Callable[[LibwsError], object]] = []
         self.tasks: set[asyncio.Task[Any]] = set()
         """What runs until it ends."""
         self._reads_out = False
@@ -202,6 +207,13 @@ class LiveSession:
         """Run a coroutine until the connection ends."""
         return self.run(coroutine, f"what {getattr(coroutine, '__qualname__', 'a plugin')} does")
 
+    def on_end(self, ended: Callable[[LibwsError], object]) -> None:
+        """Have this called when the connection has ended."""
+        if self.error is None:
+            self._endings.append(ended)
+        else:
+            _harmless(ended, self.error)
+
     def extend(self, seconds: float) -> None:
         """Move establish's deadline."""
         if self.scope is not None and self.error is None and not self.scope.expired():
@@ -276,6 +288,12 @@ class LiveSession:
         self.tasks.add(task)
         task.add_done_callback(done)
         return task
+
+    def tell_end(self, error: LibwsError) -> None:
+        """Call those who wait for the end; `error` is what plugins make of it."""
+        endings, self._endings = self._endings, []
+        for ended in endings:
+            _harmless(ended, error)
 
     def become_ready(self) -> None:
         """The last establish has ended: what waited is now the user's."""
@@ -537,6 +555,13 @@ class LiveSession:
 
     def _data_seen(self) -> float:
         return self.connection.last_data if self._direct else self._last_data  # type: ignore[attr-defined]
+
+
+def _harmless(ended: Callable[[LibwsError], object], error: LibwsError) -> None:
+    try:
+        ended(error)
+    except Exception:
+        logger.exception("what a plugin does at a connection's end failed")
 
 
 def _ignore(_: Message) -> None:

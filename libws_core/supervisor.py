@@ -204,6 +204,7 @@ class Supervisor:
             which = "the old connection" if session.ready else "never READY"
             logger.warning("%s: %d sent messages are unconfirmed, %s: %s", self.label, unproven, which, error)
         if not session.ready:
+            session.tell_end(error)
             self.sender.lost(session, unwritten)  # what was held has been given to it
             return  # its attempt tells
         if machine.state is State.CLOSING:
@@ -212,6 +213,7 @@ class Supervisor:
         elif machine.retiring is None or machine.retiring.number != number:
             error = self._adapt(error, session.request)
         self.history.ended(number, error, self._loop.time())
+        session.tell_end(error)
         self.perform(machine.lost(number, error, session.request, unproven, self._loop.time()))
         self.sender.lost(session, unwritten)
         if not self.ending and machine.current is not None and machine.current.number < number:

@@ -351,6 +351,14 @@ class Session(Protocol):
         For what must beat before READY; `keep_alive` is for what begins at READY.
         """
 
+    def on_end(self, ended: Callable[[LibwsError], object]) -> None:
+        """Have `ended` called when the connection has ended, with the error; at once if it has ended already.
+
+        For what only this connection can bring, and somebody waits for. It is called once, before any event tells of
+        the end, also for a connection that never was READY and for the old one of a move. It is plain and quick; what
+        it raises is logged and goes no further.
+        """
+
     def extend(self, seconds: float) -> None:
         """Move establish's deadline to `seconds` from now."""
 

@@ -128,6 +128,69 @@ async def test_only_in_establish_can_a_plugin_say_that_nothing_is_missing() -> N
             asked.session.resumed()
 
 
+# on_end
+
+
+@pytest.mark.parametrize("when", ["establish", "ready"])
+def test_the_end_of_a_connection_is_told_once_with_its_error(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    @virtual
+    async def body() -> None:
+        ends: list[tuple[str, LibwsError]] = []
+        told: list[str] = []
+
+        def broken(error: LibwsError) -> None:
+            raise RuntimeError("not my day")
+
+        class Knows:
+            @hookimpl
+            def adapt_error(self, error: LibwsError) -> LibwsError | None:
+                return error.but(retry_after=7.0) if error.code == 1012 else None
+
+        async def establish(session: Session) -> None:
+            if session.request.attempt.number > 1:
+                return
+            session.on_end(broken)
+            session.on_end(lambda error: ends.append(("first", error)))
+            session.on_end(lambda error: told.extend(type(event).__name__ for event in events))
+            if when == "establish":
+                await session.recv("never")
+
+        events: list[Event] = []
+        dialer, asked = MemoryDialer(), Established(establish)
+        client = make(dialer, asked, Knows(), "backoff")
+        client.on(Event, events.append)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.open())
+            peer = await dialer.accept()
+            await asyncio.sleep(1)
+            peer.close(1012)
+            await dialer.accept()
+        (end,) = ends
+        assert end[1].code == 1012
+        if when == "ready":
+            assert end[1].retry_after == 7.0, "as the plugins see it"
+            assert told[-1] == "Connected", "the loss is told after it"
+        asked.sessions[0].on_end(lambda error: ends.append(("late", error)))
+        assert ends[1][0] == "late"
+        assert ends[1][1].code == 1012
+        await client.close()
+        assert len(ends) == 2
+        assert "not my day" in caplog.text
+
+    body()
+
+
+@virtual
+async def test_the_end_of_the_old_connection_of_a_move_is_told() -> None:
+    ends: list[LibwsError] = []
+    asked = Established()
+    async with make(MemoryDialer(), asked) as client:
+        asked.session.on_end(ends.append)
+        assert await asked.session.reopen("old age", overlap=0) is True
+        assert [(type(error), error.code) for error in ends] == [(ConnectionClosed, 1000)]
+        assert client.state is State.READY
+
+
 # recv
 
 

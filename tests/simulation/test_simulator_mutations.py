@@ -80,8 +80,8 @@ def what_came_before_ready_is_delivered_twice(patch: pytest.MonkeyPatch) -> None
 def a_gap_is_not_told(patch: pytest.MonkeyPatch) -> None:
     promote = Machine._promote
 
-    def silent(self: Machine, now: float) -> Any:
-        return [each for each in promote(self, now) if not (isinstance(each, Emit) and each.event is Gap)]
+    def silent(self: Machine, now: float, resumed: bool) -> Any:
+        return [each for each in promote(self, now, resumed) if not (isinstance(each, Emit) and each.event is Gap)]
 
     patch.setattr(Machine, "_promote", silent)
 

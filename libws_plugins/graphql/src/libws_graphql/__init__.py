@@ -13,7 +13,6 @@ from msgspec import Meta
 from libws_core import (
     ClientClosed,
     Closed,
-    Disconnected,
     Event,
     InvalidHandshake,
     Kind,
@@ -87,7 +86,6 @@ class Graphql:
     _operations: dict[Operation, None] = field(default_factory=dict, init=False, repr=False)
     _numbers: Any = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
     _names: Any = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
-    _reason: tuple[int, LibwsError | None] = field(default=(0, None), init=False, repr=False)
     _ended: Closed | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -264,7 +262,7 @@ class Graphql:
         line = session.state(Line)
         line.session = session
         self._lines.append(line)
-        session.spawn(_while_it_lives()).add_done_callback(lambda _: self._lost(line))
+        session.on_end(lambda error: self._lost(line, error))
         begun = [operation for operation in self._operations if operation.lasting]
         for operation in begun:
             if operation.wanted:
@@ -281,13 +279,9 @@ class Graphql:
 
     @hookimpl
     def observe(self, event: Event) -> None:
-        """Note why connections end, and tell readers the client's end."""
-        if isinstance(event, Disconnected):
-            self._reason = (event.attempt, event.error)
-        elif isinstance(event, Closed):
+        """Tell readers the client's end."""
+        if isinstance(event, Closed):
             self._ended = event
-            for line in [*self._lines]:
-                self._lose_single(line)
             for operation in [*self._operations]:
                 operation.close(event.error)
             self._operations.clear()
@@ -356,36 +350,25 @@ class Graphql:
             if line.feeds.pop(feed.id, None) is not None:
                 line.session.send(message_of({"id": feed.id, "type": "complete"}))
 
-    def _lost(self, line: Line) -> None:
+    def _lost(self, line: Line, why: LibwsError) -> None:
         """A connection has ended: subscriptions go on where they can, what was to have one result does not."""
         self._lines.remove(line)
-        self._lose_single(line)
         feeds = [*line.feeds.values()]
         line.feeds.clear()
         for feed in feeds:
             operation = feed.operation
-            operation.lose(feed, said_all=line.said_all)
-            if self._lines and operation.wanted and not operation.running:  # an older one carries again
-                self._begin_live(self._lines[-1], operation)
-
-    def _lose_single(self, line: Line) -> None:
-        attempt, why = self._reason
-        for feed in [*line.feeds.values()]:
-            operation = feed.operation
-            if not operation.lasting:
-                del line.feeds[feed.id]
+            if operation.lasting:
+                operation.lose(feed, said_all=line.said_all)
+                if self._lines and operation.wanted and not operation.running:  # an older one carries again
+                    self._begin_live(self._lines[-1], operation)
+            else:
                 error = OperationLost(f"the connection ended before {operation.name} had its result")
-                error.__cause__ = why if attempt == line.session.request.attempt.number else None
+                error.__cause__ = why
                 operation.finish(feed, error)
 
     def _check_open(self) -> None:
         if self._ended is not None:
             raise ClientClosed("the client is closed")
-
-
-async def _while_it_lives() -> None:
-    """Run until cancelled, which the end of the connection does."""
-    await asyncio.get_running_loop().create_future()
 
 
 def _pong(ping: Message) -> dict[str, Any]:

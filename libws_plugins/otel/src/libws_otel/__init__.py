@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -92,9 +92,9 @@ class Otel:
         _harmless(self._dialing, request)
 
     @hookimpl
-    def keep_alive(self, session: Session) -> Coroutine[Any, Any, None] | None:
+    def keep_alive(self, session: Session) -> None:
         """Follow a connection to its end, also one that no event tells of: the old one of a move."""
-        return _harmless(self._follow, session)
+        _harmless(self._follow, session)
 
     @hookimpl
     def observe(self, event: Event) -> None:
@@ -158,18 +158,12 @@ class Otel:
         added = {name: value for name, value in carrier.items() if name not in request.headers}
         return replace(request, headers=request.headers | added) if added else None
 
-    def _follow(self, session: Session) -> Coroutine[Any, Any, None]:
+    def _follow(self, session: Session) -> None:
         attempt, life = session.request.attempt, self._followed()
         life.ready(attempt.number, attempt.generation, _now())
         life.describe(session)
-        return _until_its_end(life, attempt.number)
-
-
-async def _until_its_end(life: Life, number: int) -> None:
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        life.over(number, _now())
+        soon = asyncio.get_running_loop().call_soon  # behind Disconnected, which tells more
+        session.on_end(lambda _: soon(life.over, attempt.number, _now()))
 
 
 def _now() -> Moment:

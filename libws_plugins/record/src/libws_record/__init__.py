@@ -156,7 +156,7 @@ class Record:
     def incoming(self, session: Session) -> Stage:
         """Give a stage that records what arrives."""
         taped = self._taped(session)
-        session.spawn(_for_ever()).add_done_callback(lambda _: self._gone(taped))
+        session.on_end(lambda error: self._gone(taped, error))
         return self._stage(taped, "in")
 
     @hookimpl(trylast=True)
@@ -262,15 +262,11 @@ class Record:
 
         return record
 
-    def _gone(self, taped: Taped) -> None:
-        """What a connection runs has ended, and so has it.
-
-        Of one that was READY all is known by now, or never will be: the core tells nobody how the old one of a move
-        ends. Why one failed that was never READY its attempt is about to tell.
-        """
+    def _gone(self, taped: Taped, error: LibwsError) -> None:
+        """A connection has ended. Why one failed that was never READY its attempt is about to tell."""
         taped.gone = self._now()
         if taped.ready:
-            self._over(taped, None)
+            self._over(taped, error)
 
     def _over(self, taped: Taped, error: LibwsError | None) -> None:
         if taped.ended:
@@ -389,7 +385,3 @@ def _kept(error: LibwsError) -> LibwsError:
     copy = error.but()
     copy.__traceback__ = copy.__cause__ = copy.__context__ = None
     return copy
-
-
-async def _for_ever() -> None:
-    await asyncio.get_running_loop().create_future()

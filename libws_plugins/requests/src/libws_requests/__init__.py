@@ -11,10 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from libws_core import (
-    AttemptFailed,
     Client,
-    Disconnected,
-    Event,
     Kind,
     LibwsError,
     Message,
@@ -87,7 +84,6 @@ class Requests:
     _questions: dict[Hashable, Question] = field(default_factory=dict, init=False, repr=False)
     _unwritten: dict[int, Question] = field(default_factory=dict, init=False, repr=False)
     _lines: list[Line] = field(default_factory=list, init=False, repr=False)
-    _ends: dict[int, LibwsError] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _option("make_id", check_make, self.make_id)
@@ -192,12 +188,6 @@ class Requests:
 
         return note
 
-    @hookimpl
-    def observe(self, event: Event) -> None:
-        """Note why connections end, for those who asked on them."""
-        if isinstance(event, (Disconnected, AttemptFailed)):
-            self._ends = {event.attempt: event.error}
-
     # Questions
 
     async def _write(self, question: Question, session: Session | None, deadline: float, seconds: float) -> None:
@@ -298,12 +288,10 @@ class Requests:
         line = session.state(Line)
         if line not in self._lines and not line.over:
             self._lines.append(line)
-            attempt = session.request.attempt.number
-            watch = session.spawn(_while_it_lives())
-            watch.add_done_callback(lambda _: self._ended(line, attempt))
+            session.on_end(lambda error: self._ended(line, error))
         return line
 
-    def _ended(self, line: Line, attempt: int) -> None:
+    def _ended(self, line: Line, why: LibwsError) -> None:
         """A connection has ended: whoever waits for an answer on it waits in vain."""
         line.over = True
         self._lines.remove(line)
@@ -311,12 +299,7 @@ class Requests:
         for question in questions:
             question.lines.remove(line)
             if not question.lines and not question.answer.done():
-                question.answer.set_exception(_lost(question, self._ends.get(attempt)))
-
-
-async def _while_it_lives() -> None:
-    """Run until cancelled, which the end of the connection does."""
-    await asyncio.get_running_loop().create_future()
+                question.answer.set_exception(_lost(question, why))
 
 
 def _lost(question: Question, why: LibwsError | None) -> RequestLost:

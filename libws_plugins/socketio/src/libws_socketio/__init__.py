@@ -15,7 +15,6 @@ from libws_core import (
     ClientClosed,
     Closed,
     ConnectionClosed,
-    Disconnected,
     Event,
     Kind,
     LibwsError,
@@ -76,7 +75,6 @@ class Socketio:
     _newest: Line | None = field(default=None, init=False, repr=False)
     _lines: list[Line] = field(default_factory=list, init=False, repr=False)
     _numbers: Any = field(default_factory=itertools.count, init=False, repr=False)
-    _reason: tuple[int, LibwsError | None] = field(default=(0, None), init=False, repr=False)
     _ended: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -222,7 +220,8 @@ class Socketio:
         """Wait for Engine.IO's open packet, join the namespace, and recover."""
         line: Line = session.state(Line)
         line.begin(opened((await session.recv()).data[1:]))
-        session.spawn(line.watch()).add_done_callback(lambda _: self._lost(line))
+        session.spawn(line.watch())
+        session.on_end(lambda error: self._lost(line, error))
         auth = session.request.extra.get(AUTH)
         before, data = self._newest, dict(auth or {})
         asks = self.recover and before is not None and session.request.attempt.why != "move"
@@ -248,10 +247,8 @@ class Socketio:
 
     @hookimpl
     def observe(self, event: Event) -> None:
-        """Note why connections end, and the end."""
-        if isinstance(event, Disconnected):
-            self._reason = (event.attempt, event.error)
-        elif isinstance(event, Closed):
+        """Note the end."""
+        if isinstance(event, Closed):
             self._ended = True
 
     # What arrives
@@ -337,15 +334,14 @@ class Socketio:
                 line.session.fail(ConnectionClosed("an event was not written whole", initiator="local"), 1000)
             raise
 
-    def _lost(self, line: Line) -> None:
+    def _lost(self, line: Line, why: LibwsError) -> None:
         """A connection has ended."""
         if line in self._lines:
             self._lines.remove(line)
-        attempt, why = self._reason
         for call in line.calls.values():
             if not call.done():
                 error = CallLost("the connection ended before the event was acknowledged")
-                error.__cause__ = why if attempt == line.session.request.attempt.number else None
+                error.__cause__ = why
                 call.set_result(error)
 
 
