@@ -273,6 +273,7 @@ async def test_a_session_is_resumed_at_its_own_url_with_the_same_query(compress:
     assert urls[0] == f"ws://gateway.test/?own=1&v=10&encoding=json{more}"
     assert {*urls[1:]} == {f"ws://gateway.test/resume?v=10&encoding=json{more}"}
     assert (gateway.broken, gateway.identifies, gateway.resumes, bot.gaps) == ([], 1, 3, 0)
+    assert gateway.astray == 0
 
 
 @virtual

@@ -83,6 +83,8 @@ class Gateway:
         """The rules that clients have broken, each with its connection and code."""
         self.connects = self.identifies = self.resumes = self.asked = self.missed = 0
         """Connections, identifies, resumes, requests to REST so far; connections on which a heartbeat was missing."""
+        self.astray = 0
+        """Resumes at another URL than the session's: "it will experience disconnects at a higher rate than normal"."""
         self.identified: list[dict[str, Any]] = []
         """The identifies that began sessions."""
         self._resets: float | None = None

@@ -206,7 +206,7 @@ class Listener:
             self.refuse(4004, "another token")
             return
         if self.path != gateway.resume_path:
-            gateway.broken.append(f"connection {self.peer.number}: a resume at {self.path}")
+            gateway.astray += 1
         session = gateway.find(data.get("session_id"))
         if session is None:
             gateway.refuse_resume(self)

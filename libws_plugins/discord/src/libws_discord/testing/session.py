@@ -34,12 +34,11 @@ class GatewaySession:
         self.resumes = 0
         self._events: deque[dict[str, Any]] = deque(maxlen=keeps)
 
-    def dispatch(self, type: str, data: Any, kept: bool = True) -> None:
+    def dispatch(self, type: str, data: Any) -> None:
         """Say an event, numbered; whoever is not there hears it when resuming."""
         self.sequence += 1
         event = {"op": 0, "t": type, "s": self.sequence, "d": data}
-        if kept:
-            self._events.append(event)
+        self._events.append(event)
         if self.listener is not None:
             self.listener.tell(event)
 
@@ -57,7 +56,7 @@ class GatewaySession:
         for event in self._events:
             if event["s"] > after:
                 listener.tell(event)
-        self.dispatch("RESUMED", {}, kept=False)
+        self.dispatch("RESUMED", {})
 
     def leave(self) -> None:
         """Its connection is gone."""
