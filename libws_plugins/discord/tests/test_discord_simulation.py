@@ -119,10 +119,11 @@ class Ride(Simulation):
             reached = number
         assert self.items[-1] == ("LAST", reached, session)
         assert self.gateway.remaining > 10
-        # 4003: a command on a connection whose session the gateway has forgotten without a word.
-        ours = [what for what in self.gateway.broken if ": 4003," not in what and "no heartbeat within" not in what]
-        assert not ours, ours
-        assert not (self.patient and self.gateway.missed), self.gateway.broken
+        # 4003: a command on a connection whose session the gateway has forgotten without a word. The others: a network
+        # that holds payloads back for seconds, and then brings them together.
+        excused = ("4003, ",) if self.patient else ("4003, ", "4000, no heartbeat", "4008, ", "two identifies")
+        broken = [what for what in self.gateway.broken if not what.partition(": ")[2].startswith(excused)]
+        assert not broken, broken
 
 
 class Hour(Ride):

@@ -68,8 +68,11 @@ __all__ = ["API", "INTENTS", "URL", "Discord", "IdentifiesSpent", "ReconnectRequ
 
 TOKEN = "discord.token"
 """Where an attempt has its token, in `Request.extra`."""
-MARGIN = 0.5
-"""Seconds by which the minute is longer in which we count our payloads, since they may arrive closer together."""
+MARGIN = 2.0
+"""Seconds by which the minute is longer in which we count our payloads, since they may arrive closer together than they
+leave, and repeat offenders "will have their API access revoked"."""
+TICK = 0.001
+"""Shortest wait, seconds: what is left of one may be less than the clock can tell."""
 LONGEST_WAIT = 16
 """Times the usual wait after an invalid session that it is at most, where one follows another."""
 PATIENT = 3
@@ -335,7 +338,7 @@ class Discord:
             while written and now - written[0] >= SENDS_PER + MARGIN:
                 written.popleft()
             if len(written) >= line.room:
-                return written[0] + SENDS_PER + MARGIN - now
+                return max(written[0] + SENDS_PER + MARGIN - now, TICK)
             written.append(now)
             return message
 
