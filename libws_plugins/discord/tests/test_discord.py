@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -131,7 +132,7 @@ async def test_the_first_heartbeat_comes_at_random_within_the_interval_and_the_o
             times = [time - began for time, _ in gateway.listeners[0].beats]
         firsts.append(times[0])
         assert 0 <= times[0] <= 30
-        assert [later - before for before, later in zip(times, times[1:], strict=False)] == pytest.approx([30.0] * 4)
+        assert [later - before for before, later in itertools.pairwise(times)] == pytest.approx([30.0] * 4)
         assert gateway.missed == 0
     assert min(firsts) < 8
     assert max(firsts) > 22
@@ -221,7 +222,7 @@ async def test_while_we_do_not_read_nobody_is_a_zombie() -> None:
 @virtual
 async def test_the_identify_says_what_the_options_say() -> None:
     gateway = Gateway(shards=2)
-    presence = {"status": "dnd", "activities": [], "since": None, "afk": False}
+    presence: dict[str, Any] = {"status": "dnd", "activities": [], "since": None, "afk": False}
     options: dict[str, Any] = {"shard": (1, 2), "presence": presence, "large_threshold": 250}
     async with Bot(gateway, intents=["GUILDS", "DIRECT_MESSAGES"], **options).online():
         pass
@@ -287,7 +288,14 @@ async def test_where_the_resume_url_cannot_be_dialed_the_gateway_gets_every_othe
     paths = [dial.request.url.partition("?")[0] for dial in dialer.dials]
     # Failure 1 of the row is the loss itself.
     resume = "ws://gateway.test/resume"
-    assert paths[1:] == [*[resume] * 3, "ws://gateway.test/", resume, "ws://gateway.test/", resume, "ws://gateway.test/"]
+    assert paths[1:] == [
+        *[resume] * 3,
+        "ws://gateway.test/",
+        resume,
+        "ws://gateway.test/",
+        resume,
+        "ws://gateway.test/",
+    ]
     assert (gateway.identifies, bot.gaps) == (1, 0)
 
 
@@ -328,7 +336,7 @@ async def test_more_than_the_inbox_takes_is_replayed_as_the_user_reads() -> None
         await asyncio.sleep(60)
         gateway.restart()  # in the middle of the replay, with a full inbox
         await asyncio.sleep(60)
-        numbers = []
+        numbers: list[int] = []
         while len(numbers) < 501:
             body = (await bot.client.recv(60)).json
             if body["t"] != "RESUMED":
@@ -416,7 +424,7 @@ async def test_an_invalid_session_is_followed_by_a_new_one_after_one_to_five_sec
         assert (gateway.identifies, gateway.resumes, bot.gaps) == (11, 0, 10)
         assert isinstance(bot.heard(Disconnected)[0].error, SessionInvalidated)
         # Each Gap stands before the READY of the session that takes the other one's place.
-        for item, following in zip(bot.items, bot.items[1:], strict=False):
+        for item, following in itertools.pairwise(bot.items):
             assert isinstance(item, Gap) == (not isinstance(following, Gap) and following[0] == "READY")
 
 

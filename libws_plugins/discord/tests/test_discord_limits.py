@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
@@ -55,8 +56,7 @@ async def test_an_identify_over_4096_bytes_is_the_end_and_says_so() -> None:
 
 @virtual
 async def test_a_burst_leaves_within_the_limit_and_heartbeats_do_not_wait_for_it() -> None:
-    gateway = Gateway(interval=10)
-    gateway.tolerance = 0.1
+    gateway = Gateway(interval=10, tolerance=0.1)
     async with bot(gateway) as client:
         sending = [asyncio.create_task(client.send_json({"op": 8, "d": {"nonce": n}})) for n in range(500)]
         await asyncio.sleep(30)
@@ -65,7 +65,7 @@ async def test_a_burst_leaves_within_the_limit_and_heartbeats_do_not_wait_for_it
         assert gateway.listeners[0].beats[-1][0] == pytest.approx(now(), abs=0.02)
         await asyncio.wait(sending)
         assert [each["d"]["nonce"] for each in gateway.listeners[0].commands] == [*range(500)]
-        assert 62 * 4 < now() - 1000 < 62 * 5
+        assert 62 * 4 <= now() - 1000 < 62 * 5
         assert (gateway.broken, gateway.missed, gateway.connects) == ([], 0, 1)
 
 
@@ -176,7 +176,7 @@ async def test_the_request_says_who_asks() -> None:
 
     async with bot(gateway, client=lambda: httpx.AsyncClient(transport=httpx.MockTransport(handle))):
         (request,) = seen
-    assert (request.method, request.url) == ("GET", "http://discord.test/api/v10/gateway/bot")
+    assert (request.method, str(request.url)) == ("GET", "http://discord.test/api/v10/gateway/bot")
     assert request.headers["Authorization"] == f"Bot {gateway.token}"
     assert request.headers["User-Agent"].startswith("DiscordBot (https://")
 
@@ -342,6 +342,5 @@ def test_what_is_known_of_a_token_is_forgotten_a_day_after_its_last_use() -> Non
     ],
 )
 def test_bad_options_are_told(options: Any, text: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(text)):
         Discord(**{"token": "token", **options})
-    assert str(caught.value).startswith(text)

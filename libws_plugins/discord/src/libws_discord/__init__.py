@@ -106,10 +106,8 @@ class Discord:
     """Which part of the guilds: its number, from 0, and how many there are. None = all."""
     presence: dict[str, Any] | None = None
     """The presence to begin with, as Update Presence has it. None = Discord's default."""
-    properties: dict[str, str] = field(
-        default_factory=lambda: {"os": sys.platform, "browser": "libws", "device": "libws"}
-    )
-    """What the identify tells of us."""
+    properties: dict[str, str] | None = None
+    """What the identify tells of us. None = this system, and libws."""
     large_threshold: Annotated[int, Meta(ge=LARGE[0], le=LARGE[1])] | None = None
     """Members from which on a guild comes without those that are offline. None = Discord's default, 50."""
     compress: Literal["zlib-stream"] | None = None
@@ -199,7 +197,7 @@ class Discord:
     async def _identify(self, session: Session, token: str) -> None:
         if self._turns is None:  # only `admit` gives turns
             raise ConnectionClosed("the session ended while this attempt was to resume it", initiator="local")
-        body = {"token": token, "intents": self._bits, "properties": self.properties}
+        body = {"token": token, "intents": self._bits, "properties": self._properties()}
         for name in ("shard", "presence", "large_threshold"):
             if (value := getattr(self, name)) is not None:
                 body[name] = value
@@ -372,6 +370,11 @@ class Discord:
         now = asyncio.get_running_loop().time()
         if (remaining := identifies.remaining(now)) <= self.spare:
             raise IdentifiesSpent(remaining, identifies.total, identifies.resets_in(now))
+
+    def _properties(self) -> dict[str, str]:
+        # https://docs.discord.com/developers/events/gateway-events, "Identify Connection Properties"
+        own = {"os": sys.platform, "browser": "libws", "device": "libws"}
+        return own if self.properties is None else self.properties
 
     def _leave(self, distance: float = 0.0) -> None:
         """Let the next one identify."""

@@ -37,6 +37,7 @@ class Gateway:
     Args:
         token: of the one bot that it knows.
         interval: seconds from one heartbeat to the next.
+        tolerance: seconds by which one may be late; None = a quarter of the interval.
         allowed: the intents that are enabled for the bot.
         shards: how many there must be at least.
         identifies: how many the bot may send in a day.
@@ -52,6 +53,7 @@ class Gateway:
         token: str = "MTE.gateway.token",
         *,
         interval: float = 41.25,
+        tolerance: float | None = None,
         allowed: int = sum(INTENTS.values()) & ~PRIVILEGED,
         shards: int = 1,
         identifies: int = IDENTIFIES,
@@ -63,8 +65,7 @@ class Gateway:
     ) -> None:
         self.token = token
         self.interval = interval
-        self.tolerance = interval / 4
-        """Seconds by which a heartbeat may be late."""
+        self.tolerance = interval / 4 if tolerance is None else tolerance
         self.allowed = allowed
         self.shards = shards
         self.total = self.remaining = identifies
