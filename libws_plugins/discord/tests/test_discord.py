@@ -299,6 +299,21 @@ async def test_where_the_resume_url_cannot_be_dialed_the_gateway_gets_every_othe
     assert (gateway.identifies, bot.gaps) == (1, 0)
 
 
+@pytest.mark.parametrize("told", ["ws://gateway.test/resume", "no url", None, "http://gateway.test/"])
+@virtual
+async def test_a_resume_url_that_cannot_be_trusted_is_not_dialed(told: Any) -> None:
+    class Odd(Gateway):
+        resume_url = told
+        resume_path = "/"
+
+    gateway = Odd()
+    async with Bot(gateway, arguments={"url": "wss://gateway.test/"}).online() as bot:
+        gateway.restart()
+        await bot.reach("RESUMED")
+        assert [dial.request.url for dial in bot.dialer.dials] == ["wss://gateway.test/?v=10&encoding=json"] * 2
+        assert (gateway.resumes, gateway.identifies) == (1, 1)
+
+
 @virtual
 async def test_what_was_replayed_to_a_connection_that_broke_again_is_asked_for_again() -> None:
     gateway = Gateway()

@@ -20,6 +20,7 @@ from libws_core import (
     Client,
     Closed,
     ConnectionClosed,
+    ConnectTimeout,
     Disconnected,
     Event,
     Failure,
@@ -36,7 +37,7 @@ from libws_core import (
 )
 from libws_core.credentials import ask_source
 from libws_core.types import Outgoing, Stage
-from libws_core.url import with_query
+from libws_core.url import url_problem, with_query
 
 from .errors import IdentifiesSpent, ReconnectRequested, SessionInvalidated
 from .identifies import DISTANCE, Identifies, Turns, identifies_of
@@ -76,7 +77,7 @@ TICK = 0.001
 LONGEST_WAIT = 16
 """Times the usual wait after an invalid session that it is at most, where one follows another."""
 PATIENT = 3
-"""Dials at the resume URL that may fail in a row before every other one goes to the gateway's own."""
+"""Failures in a row after which every other attempt to resume goes to the gateway's own URL."""
 
 
 @dataclass
@@ -127,6 +128,8 @@ class Discord:
     _client: weakref.ref[Client] | None = field(default=None, init=False, repr=False)
     _rest: Rest = field(default=None, init=False, repr=False)  # type: ignore[assignment]
     _kept: Kept | None = field(default=None, init=False, repr=False)
+    _encrypted: bool = field(default=False, init=False, repr=False)
+    """The connection that began the session was; then those that resume it are."""
     _turns: Turns | None = field(default=None, init=False, repr=False)
     """Those in which an attempt has its turn to identify."""
 
@@ -204,6 +207,7 @@ class Discord:
         identifies = identifies_of(token)
         self._check(identifies)
         identifies.spend(asyncio.get_running_loop().time())
+        self._encrypted = urlsplit(session.request.url).scheme == "wss"
         try:
             await session.send(_payload(IDENTIFY, body))
         finally:
@@ -300,7 +304,7 @@ class Discord:
             if type(number) is not int:
                 return message
             if body.get("t") == "READY":
-                self._kept = _kept(body.get("d"), number)
+                self._kept = _kept(body.get("d"), number, self._encrypted)
             elif kept is not None:
                 if number > kept.sequence:
                     kept.sequence = number
@@ -396,15 +400,19 @@ def _payload(op: int, body: dict[str, Any]) -> Message:
     return command(op, msgspec.json.encode(body).decode())
 
 
-def _kept(ready: Any, number: int) -> Kept | None:
+def _kept(ready: Any, number: int, encrypted: bool) -> Kept | None:
     """The session that a READY has begun."""
     if not isinstance(ready, dict) or not isinstance(id := ready.get("session_id"), str):
         return None
-    url = ready.get("resume_gateway_url")
-    return Kept(id, url if isinstance(url, str) and urlsplit(url).scheme in ("ws", "wss") else None, number)
+    url, schemes = ready.get("resume_gateway_url"), ("wss",) if encrypted else ("ws", "wss")
+    if not isinstance(url, str) or url_problem(url) is not None or urlsplit(url).scheme not in schemes:
+        url = None  # the token goes there
+    return Kept(id, url, number)
 
 
 def _gives_up(request: Request) -> bool:
     """Whether the resume URL has failed so often that the gateway's own gets a try."""
     failure = request.attempt.failure
-    return failure is not None and failure.phase == "dial" and failure.count > PATIENT and failure.count % 2 == 0
+    if failure is None or failure.count <= PATIENT or failure.count % 2:
+        return False
+    return failure.phase == "dial" or isinstance(failure.error, ConnectTimeout)

@@ -26,6 +26,8 @@ class Rest:
 
     def __init__(self, client: Callable[..., Any] | None) -> None:
         self._client = client
+        self._http: Http | None = None
+        self._token = Secret("")
 
     async def gateway(self, identifies: Identifies, request: Request, token: str, spare: int, resumes: bool) -> str:
         """The gateway's URL; notes how many identifies are left.
@@ -54,18 +56,23 @@ class Rest:
         return identifies.url
 
     async def _ask(self, identifies: Identifies, request: Request, token: str) -> None:
-        base = request.url.partition("?")[0].rstrip("/")
-        http = Http(
-            url=base if base.endswith(BOT) else base + BOT,
-            method="GET",
-            # https://docs.discord.com/developers/reference, "Authentication"
-            headers={"Authorization": Secret(f"Bot {token}"), "User-Agent": Secret(AGENT)},
-            paths={"url": "url", "limit": "session_start_limit"},
-            ttl=0,
-            client=self._client,
-        )
-        answered = await http.resolve(request)
+        self._token = Secret(token)
+        if self._http is None:
+            base = request.url.partition("?")[0].rstrip("/")
+            self._http = Http(
+                url=base if base.endswith(BOT) else base + BOT,
+                method="GET",
+                headers=self._headers,
+                paths={"url": "url", "limit": "session_start_limit"},
+                ttl=0,
+                client=self._client,
+            )
+        answered = await self._http.resolve(request)
         try:
             identifies.learn(answered.url, answered.extra["http.limit"], asyncio.get_running_loop().time())
         except (KeyError, TypeError, ValueError):
             raise ConnectError("the answer of Discord's REST API has no session_start_limit that can be read") from None
+
+    def _headers(self) -> dict[str, str]:
+        # https://docs.discord.com/developers/reference, "Authentication"
+        return {"Authorization": f"Bot {self._token.reveal()}", "User-Agent": AGENT}
