@@ -389,6 +389,42 @@ async def test_a_move_that_somebody_asks_for_takes_the_session_along() -> None:
 
 
 @virtual
+async def test_what_both_connections_of_a_move_bring_comes_once_and_resumed_need_no_number() -> None:
+    async def serve(peer: Peer) -> None:
+        def event(type: str, number: int, data: Any = None) -> None:
+            peer.send({"op": 0, "t": type, "s": number, "d": data})
+
+        peers.append(event)
+        peer.send({"op": 10, "d": {"heartbeat_interval": 10_000_000}})
+        said = (await peer.recv()).json
+        if said["op"] == 2:
+            event("READY", 1, {"session_id": "s"})
+        else:
+            event("A", 2)
+            event("RESUMED", 2)
+        await peer.wait_gone()
+
+    class Mover:
+        session: Session
+
+        @hookimpl
+        def keep_alive(self, session: Session) -> None:
+            self.session = session
+
+    peers: list[Any] = []
+    mover = Mover()
+    async with Bot(Gateway(), mover, dialer=MemoryDialer(serve)).online() as bot:
+        moving = mover.session.reopen("a test", settle=5)
+        await asyncio.sleep(1)
+        peers[0]("A", 2)
+        peers[1]("B", 3)
+        await moving
+        peers[1]("C", 4)
+        await bot.reach("C")
+        assert bot.items == [("READY", 1), ("A", 2), ("RESUMED", 2), ("B", 3), ("C", 4)]
+
+
+@virtual
 async def test_opcode_7_is_followed_at_once_and_not_again_and_again() -> None:
     gateway = Gateway()
     async with Bot(gateway).online() as bot:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from typing import Any
 
 import httpx
 import pytest
 
-from libws_core import AttemptFailed, Client, Connected, Event, Gap, HandshakeRejected, SendError
+from libws_core import AttemptFailed, Client, Connected, Event, Gap, HandshakeRejected, Message, SendError
 from libws_core.testing import MemoryDialer, cut, run, virtual
 from libws_discord import Discord, IdentifiesSpent
 from libws_discord.identifies import Turns, identifies_of
@@ -67,6 +68,27 @@ async def test_a_burst_leaves_within_the_limit_and_heartbeats_do_not_wait_for_it
         assert [each["d"]["nonce"] for each in gateway.listeners[0].commands] == [*range(500)]
         assert 62 * 4 <= now() - 1000 < 62 * 5
         assert (gateway.broken, gateway.missed, gateway.connects) == ([], 0, 1)
+
+
+@virtual
+async def test_ping_frames_are_no_payloads() -> None:
+    async with bot(Gateway()) as client:
+        began = now()
+        for _ in range(200):
+            await client.send(Message.ping(b"x"))
+        assert now() == began
+
+
+def test_whenever_a_payload_has_to_wait_it_leaves_in_the_end() -> None:
+    async def main(gateway: Gateway, chance: random.Random) -> None:
+        async with bot(gateway) as client:
+            for _ in range(3):
+                await asyncio.sleep(chance.uniform(0, 100))
+                await asyncio.gather(*(client.send_json({"op": 3, "d": {}}) for _ in range(120)))
+        assert gateway.broken == []
+
+    for seed in range(40):  # what is left of a wait may be rounded to nothing
+        run(main(Gateway(interval=10**6), random.Random(seed)), seed=seed)
 
 
 @virtual
@@ -289,6 +311,22 @@ async def test_an_attempt_that_fails_or_is_given_up_leaves_its_turn_to_the_next(
     async with bot(gateway, url="ws://gateway.test/"):
         assert now() - 1000 == pytest.approx(35.25, abs=0.01)
     assert gateway.broken == []
+
+
+@virtual
+async def test_a_client_that_is_closed_leaves_its_turn_at_once() -> None:
+    gateway = Gateway()
+    hanging = bot(gateway, lambda peer: peer.silence(), url="ws://gateway.test/")
+    opening = asyncio.create_task(hanging.open())
+    other = bot(gateway, url="ws://gateway.test/")
+    waiting = asyncio.create_task(other.open())
+    await asyncio.sleep(3)
+    await hanging.close()
+    await waiting
+    assert now() - 1000 == pytest.approx(3, abs=0.01)
+    await other.close()
+    await asyncio.wait([opening])
+    opening.exception()
 
 
 @virtual
