@@ -169,7 +169,7 @@ async def test_discord_bot(example: Any) -> None:
     assert any("is a zombie" in line for line in lines)
     assert lines[-1].startswith("identifies: 1 resumes: ")
     assert lines[-1].endswith("rules broken: []")
-    code, output, errors = await (await example("discord_bot.py", DISCORD_TOKEN="", PROXY="")).end()
+    code, output, errors = await (await example("discord_bot.py", DISCORD_TOKEN="")).end()
     assert code == 1
     assert "option 'token' is empty" in errors
 

@@ -493,11 +493,26 @@ async def test_a_gateway_that_refuses_every_identify_meets_growing_waits() -> No
     await asyncio.sleep(3600)
     waits = [event.delay for event in bot.heard(Retrying)]
     assert 1 <= waits[0] <= 5
+    assert 2 <= waits[1] <= 10
     assert all(16 <= wait <= 80 for wait in waits[4:])
     assert bot.dialer.count < 130
     await bot.client.close()
     await asyncio.wait([opening])
     opening.exception()
+
+
+@virtual
+async def test_other_failures_before_do_not_make_the_wait_for_a_new_session_longer() -> None:
+    gateway = Gateway()
+    dialer = MemoryDialer(gateway)
+    async with Bot(gateway, dialer=dialer).online() as bot:
+        dialer.first(*[cut()] * 6)
+        gateway.restart()
+        await bot.reach("RESUMED")
+        began = now()
+        gateway.invalidate()
+        await bot.reach("READY", 2)
+        assert 1 <= now() - began <= 5
 
 
 @virtual

@@ -71,7 +71,7 @@ class Ride(Simulation):
             self.gateway.dispatch("MESSAGE_CREATE")
         self.gateway.restart()  # what it has forgotten without a word is noticed now
         while True:
-            await asyncio.sleep(10)
+            await asyncio.sleep(3)
             self.gateway.dispatch("LAST")
 
     async def tease(self) -> None:

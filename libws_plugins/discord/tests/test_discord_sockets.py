@@ -59,7 +59,7 @@ async def test_a_session_outlives_every_loss(dialer: Any) -> None:
                 feeding.cancel()
                 kinds = [type(event.error) for event in events if isinstance(event, Disconnected)]
                 assert {ReconnectRequested, KeepAliveTimeout} <= {*kinds}
-                assert 5 <= sum(isinstance(event, Reconnected) for event in events) == gateway.resumes
+                assert 5 <= sum(isinstance(event, Reconnected) for event in events) <= gateway.resumes
             await asyncio.wait([reading, feeding])
             reading.result()
         assert numbers == [*range(1, numbers[-1] + 1)]

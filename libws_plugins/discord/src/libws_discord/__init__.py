@@ -75,7 +75,7 @@ leave, and repeat offenders "will have their API access revoked"."""
 TICK = 0.001
 """Shortest wait, seconds: what is left of one may be less than the clock can tell."""
 LONGEST_WAIT = 16
-"""Times the usual wait after an invalid session that it is at most, where one follows another."""
+"""Times the usual wait after an invalid session that it is at most, where one follows another: each costs an identify."""
 PATIENT = 3
 """Failures in a row after which every other attempt to resume goes to the gateway's own URL."""
 
@@ -130,6 +130,8 @@ class Discord:
     _kept: Kept | None = field(default=None, init=False, repr=False)
     _encrypted: bool = field(default=False, init=False, repr=False)
     """The connection that began the session was; then those that resume it are."""
+    _invalid: int = field(default=0, init=False, repr=False)
+    """Invalid sessions since a connection was of use."""
     _turns: Turns | None = field(default=None, init=False, repr=False)
     """Those in which an attempt has its turn to identify."""
 
@@ -185,7 +187,6 @@ class Discord:
         """Wait for the hello, then resume or identify."""
         line: Line = session.state(Line)
         await line.wait(line.hello, self.hello_timeout, "hello")
-        session.spawn(line.keep_beating())
         kept, token = self._kept, await self._token_of(session.request)
         line.asked = True
         if kept is not None:
@@ -235,8 +236,11 @@ class Discord:
     def reconnect(self, failure: Failure) -> float | None:
         """Come back at once where Discord asks for it, and a little later to a new session."""
         error = failure.error
+        if failure.count == 1:
+            self._invalid = 0
         if isinstance(error, SessionInvalidated) and not error.resumable:
-            return chance.uniform(*INVALID_WAIT) * min(2.0 ** (failure.count - 1), LONGEST_WAIT)
+            self._invalid += 1
+            return chance.uniform(*INVALID_WAIT) * min(2.0 ** (self._invalid - 1), LONGEST_WAIT)
         # A server that asks again and again is not hurried after.
         return 0.0 if isinstance(error, ReconnectRequested | SessionInvalidated) and failure.count == 1 else None
 

@@ -43,7 +43,7 @@ class Line:
         """When the first heartbeat was sent that has no ACK yet, in reading time."""
 
     def greet(self, said: Any) -> None:
-        """Take the hello.
+        """Take the hello, and begin with heartbeats.
 
         Raises:
             ProtocolError: it does not tell the interval.
@@ -54,6 +54,7 @@ class Line:
         if not self.hello.is_set():
             self.interval = interval / 1000
             self.hello.set()
+            self.session.spawn(self.keep_beating())
 
     async def wait(self, event: asyncio.Event, seconds: float, what: str) -> None:
         """Wait for something, within `establish`.
