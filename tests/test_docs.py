@@ -224,7 +224,6 @@ async def run_block(block: Block, folder: Path) -> Ran:
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         try:
             async with asyncio.timeout(PATIENCE):
