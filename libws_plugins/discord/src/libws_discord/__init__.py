@@ -75,7 +75,7 @@ leave, and repeat offenders "will have their API access revoked"."""
 TICK = 0.001
 """Shortest wait, seconds: what is left of one may be less than the clock can tell."""
 LONGEST_WAIT = 16
-"""Times the usual wait after an invalid session that it is at most, where one follows another: each costs an identify."""
+"""Times the usual wait after an invalid session, at most, where one follows another: each costs an identify."""
 PATIENT = 3
 """Failures in a row after which every other attempt to resume goes to the gateway's own URL."""
 
