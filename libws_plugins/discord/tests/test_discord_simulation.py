@@ -21,6 +21,7 @@ class Ride(Simulation):
     every: ClassVar[float] = 0.5
     """Seconds from event to event."""
     interval: ClassVar[float] = 5.0
+    without: ClassVar[tuple[str, ...]] = ()
     patient: ClassVar[bool] = False
     """The network is never so slow that heartbeats come too late."""
 
@@ -42,7 +43,7 @@ class Ride(Simulation):
             },
             "backoff": {"cap": 5},
         }
-        plugins = ["discord", self.dialer, "-websockets"]
+        plugins = ["discord", self.dialer, "-websockets", *self.without]
         return Client("http://discord.test/api/v10", plugins=plugins, options=options, inbox_messages=50)
 
     async def server(self, peer: MemoryPeer) -> None:
@@ -138,10 +139,11 @@ class Week(Ride):
     """The times of the real one."""
 
     trouble = 7 * 86_400.0
-    rest = 200.0
+    rest = 400.0
     mischief = 3 * 3600.0
-    every = 120.0
+    every = 300.0
     interval = 41.25
+    without = ("-ping",)  # so that nothing but heartbeats notices a silent line
     patient = True
     faults = Faults(codes=CODES, lifetime=(0.0, 8 * 3600.0))
 
