@@ -151,6 +151,37 @@ class Socketio(Provider):
         json.loads(message.data[2:])  # behind the types of its two packets
 
 
+class Discord(Provider):
+    """https://docs.discord.com/developers/events/gateway, "Connections", and its gateway-events, "Message Create"."""
+
+    module = "libws_discord"
+    plugins = ("discord",)
+    options: ClassVar = {"discord": {"token": "a token", "intents": ["GUILD_MESSAGES"]}}
+    what = "a message in a channel"
+    hello = ('{"op":10,"d":{"heartbeat_interval":45000}}',)
+
+    def answers(self, said: str) -> list[str]:
+        op = json.loads(said)["op"]
+        if op == 1:
+            return ['{"op":11}']
+        ready = '{"op":0,"s":1,"t":"READY","d":{"v":10,"session_id":"a session","resume_gateway_url":"wss://test/"}}'
+        return [ready] if op == 2 else []
+
+    def message(self, number: int) -> str:
+        return (
+            f'{{"op":0,"s":{number + 1},"t":"MESSAGE_CREATE","d":{{"id":"334385199974967042",'
+            '"channel_id":"290926798999357250","author":{"username":"Mason","discriminator":"9999",'
+            '"id":"53908099506183680","avatar":"a_bab14f271d565501444b2ca3be944b25"},"content":"Supa Hot",'
+            '"timestamp":"2017-07-11T17:27:07.299000+00:00","edited_timestamp":null,"tts":false,'
+            '"mention_everyone":false,"mentions":[],"mention_roles":[],"attachments":[],"embeds":[],"pinned":false,'
+            '"type":0}}'
+        )
+
+    async def listen(self, client: Client, handle: Callable[[Any], None]) -> None:
+        await client.recv()  # the READY
+        client.on_message(handle)
+
+
 class Ocpp(Provider):
     """OCPP-J 1.6 section 4.2.1, with the payload of OCPP 1.6 section 6.33; every CALL is answered."""
 
@@ -174,6 +205,7 @@ PROVIDERS: Mapping[str, type[Provider]] = {
     "binance-api": BinanceApi,
     "graphql": Graphql,
     "socketio": Socketio,
+    "discord": Discord,
     "ocpp": Ocpp,
 }
 """By the name under which they stand in the table."""
