@@ -25,6 +25,7 @@ except ImportError:  # Windows
 
 pytest_plugins = ["libws_core.testing.fixtures"]
 
+PLUGINS = Path(__file__).parent / "libws_plugins"
 DIALERS = ("websockets", "picows")
 """The first is the one that clients have by default."""
 
@@ -122,6 +123,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_measured(item):  # all in one worker, one after the other, so that the others wait once
             item.add_marker(pytest.mark.xdist_group("measured"))
+        if (
+            PLUGINS in item.path.parents
+        ):  # the core is covered by its own tests; tracing makes these three times as long
+            item.add_marker(pytest.mark.no_cover)
     if hasattr(config, "workerinput"):  # and before others are in the middle of something long
         items.sort(key=lambda item: not is_measured(item))
     # uvloop is not to be had for every system. One that is broken fails its tests.
