@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from libws_core import ConfigurationError, OptionError, PluginError, assembly, hookimpl
+from libws_core import ConfigurationError, OptionError, PluginError, assembly, hookimpl, plugins
 from libws_core.plugins import Plan, assemble
 
 Install = Callable[..., None]
@@ -294,9 +294,12 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
         plan("a")
 
 
-def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(install: Install) -> None:
-    install("provider", use(jupyter={}))
-    assert problems("provider") == [f"'jupyter': not installed in {python()}; try: pip install libws-jupyter"]
+def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "OFFICIAL", plugins.OFFICIAL | {"elsewhere"})
+    install("provider", use(elsewhere={}))
+    assert problems("provider") == [f"'elsewhere': not installed in {python()}; try: pip install libws-elsewhere"]
 
 
 @pytest.mark.parametrize(
