@@ -298,6 +298,10 @@ async def test_a_kernel_that_cannot_be_shut_down_is_told(caplog: pytest.LogCaptu
         async with diary:
             kernel.http = lambda request: httpx.Response(500)  # type: ignore[method-assign]
         assert "could not be shut down" in caplog.text
+        caplog.clear()
+        async with Diary(kernel := Kernel()):
+            kernel.state = None  # somebody has done it
+        assert not caplog.records
 
 
 @pytest.mark.parametrize("specs", [{"kernelspecs": {"a": 1, "b": 1}}, {}, None])
@@ -524,6 +528,24 @@ async def test_input_is_asked_for_again_where_its_answer_was_not_written() -> No
         assert len(asked) == 2
 
 
+@virtual
+async def test_input_is_asked_for_again_where_its_answer_is_not_proven_to_be_read() -> None:
+    kernel, asked = Kernel(), list[str]()
+
+    def type_at_once(prompt: str) -> str:
+        asked.append(prompt)
+        return "typed"
+
+    async with kernel.dialer, Diary(kernel) as diary:
+        execution = await diary.jupyter.execute("input()", stdin=type_at_once)
+        await until(lambda: kernel.running)
+        kernel.peers[1].on_message = lambda message: kernel.peers[1].drop(reset=True)
+        kernel.say("input_request", {"prompt": "name?"}, {"msg_id": execution.id}, "stdin")
+        await until(lambda: diary.all(Reconnected))
+        await until(lambda: said_in("input_reply", kernel))
+        assert asked == ["name?", "name?"]
+
+
 # Connections that are lost
 
 
@@ -624,7 +646,119 @@ async def test_a_kernel_that_repeats_our_session_proves_nothing() -> None:
         await until(lambda: diary.all(StateLost))
 
 
+@virtual
+async def test_a_reader_does_not_run_ahead_of_what_is_missing() -> None:
+    """What was kept comes before it is known whether that is all: who reads gets it when the place is marked."""
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        execution = await diary.jupyter.execute("a", markers=True)
+        reading = asyncio.create_task(texts(execution))
+        kernel.print("1", execution)
+        await asyncio.sleep(1)
+        kernel.print("2", execution, lost=True)
+        kernel.replay = lambda: kernel.print("3", execution)
+        await diary.lose()
+        kernel.end(execution)
+        assert await reading == ["1", "Gap: the connection was lost", "3"]
+
+
+@virtual
+async def test_what_comes_twice_is_given_once() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        execution = await diary.jupyter.execute("a")
+        kernel.print("1", execution)
+        kernel.number -= 1
+        kernel.print("1", execution)
+        kernel.print("2", execution)
+        kernel.end(execution)
+        assert await texts(execution) == ["1", "2"]
+
+
+@virtual
+async def test_several_losses_before_the_next_ready_are_one_gap() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        execution = await diary.jupyter.execute("a", markers=True)
+        await asyncio.sleep(1)
+        kernel.print("1", execution, lost=True)
+        kernel.answers = set()
+        kernel.peers[1].drop(reset=True)
+        await until(lambda: 2 in kernel.peers)
+        kernel.print("2", execution)
+        await asyncio.sleep(0.1)
+        kernel.answers = {"control", "shell"}
+        kernel.peers[2].drop(reset=True)
+        await until(lambda: diary.all(Reconnected))
+        kernel.end(execution)
+        assert await texts(execution) == ["Gap: the connection was lost", "2"]
+        assert len(diary.all(Gap)) == 1
+
+
+@pytest.mark.parametrize("others", [True, False])
+@virtual
+async def test_what_was_brought_before_ready_was_dropped(others: bool) -> None:
+    """So numbers without a hole prove nothing to whoever wants the messages of others."""
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel, others=others) as diary:
+        await asyncio.sleep(1)
+        kernel.answers = set()
+        kernel.peers[1].drop(reset=True)
+        await until(lambda: 2 in kernel.peers)
+        kernel.say("stream", {"name": "stdout", "text": "theirs"}, {"msg_id": "x", "session": "x"})
+        await asyncio.sleep(0.1)
+        kernel.answers = {"control", "shell"}
+        kernel.peers[2].drop(reset=True)
+        await until(lambda: diary.all(Reconnected))
+        assert len(diary.all(Gap)) == (1 if others else 0)
+
+
 # Kernels that die
+
+
+@virtual
+async def test_a_kernel_that_the_server_has_restarted_is_another_one() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        own = kernel.heard[0]["header"]["session"]
+        execution = await diary.jupyter.execute("a")
+        await asyncio.sleep(1)
+        kernel.say("status", {"execution_state": "restarting"}, life=own)
+        kernel.life, kernel.running = "life2", []
+        await asyncio.sleep(1)
+        assert not diary.all(StateLost)  # it is not there yet, and could not be asked
+        kernel.say("status", {"execution_state": "starting"})
+        with pytest.raises(ReplyLost, match="the kernel was restarted"):
+            await execution.result()
+        assert len(diary.all(StateLost)) == 1
+        later = await diary.jupyter.execute("b")
+        kernel.print("1", later)
+        kernel.end(later)
+        assert await texts(later) == ["1"]
+        assert not diary.all(Disconnected)
+
+
+@virtual
+async def test_what_a_gateway_says_is_no_other_kernel() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        await asyncio.sleep(1)
+        kernel.say("status", {"execution_state": "idle"}, life="gateway")
+        kernel.say("status", {"execution_state": ["odd"]}, life="gateway")
+        await asyncio.sleep(1)
+        assert diary.all(StateLost) == []
+
+
+@virtual
+async def test_a_kernel_is_not_blamed_while_we_do_not_read() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel, others=True) as diary:
+        for _ in range(10_100):
+            kernel.say("stream", {"name": "stdout", "text": "theirs"}, {"msg_id": "x", "session": "x"})
+        await asyncio.sleep(300)
+        assert not diary.all(Disconnected)
+        for _ in range(10_100):
+            assert await diary.client.recv(timeout=1)
 
 
 @virtual

@@ -124,6 +124,14 @@ def test_what_is_no_message_is_refused(said: str | bytes) -> None:
             decode(Message.text(said) if isinstance(said, str) else Message.binary(said), v1=v1)
 
 
+@pytest.mark.parametrize("v1", [True, False])
+def test_a_buffer_that_is_cut_off_is_no_shorter_buffer(v1: bool) -> None:
+    wire = encode(message(buffers=[b"abc", b"def"]), v1=v1).data
+    for less in range(1, 4) if v1 else (4, 5, 6):  # the legacy protocol does not tell where the last one ends
+        with pytest.raises(ProtocolError):
+            decode(Message.binary(wire[:-less]), v1=v1)
+
+
 def test_what_json_cannot_hold_is_refused() -> None:
     for v1 in (True, False):
         with pytest.raises(ValueError, match="what JSON cannot"):
