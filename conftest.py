@@ -9,6 +9,7 @@ against a bound, and the others would be in its way.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Generator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -76,6 +77,8 @@ def is_measured(item: pytest.Item | None) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores it, and so do its children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "only_dialer(name, *, reason): what is tested is a matter of this dialer alone")
     if fcntl is not None and hasattr(config, "workerinput"):
         config.stash[QUIET] = quiet = Quiet(config.rootpath)

@@ -9,11 +9,14 @@ from . import machine
 from .cases import CASES
 from .chart import times
 from .clients import CLIENTS
-from .figures import BASELINE, BUSY, Figure, bound_by_server, faster, noise, over, ratio, stage_costs
+from .figures import BASELINE, BUSY, Figure, bound_by_server, faster, figure, noise, over, ratio, stage_costs
+from .providers import MODES, PROVIDERS
 from .runner import Results
 
 BEGIN = "<!-- measured: `make bench` writes from here -->"
 END = "<!-- measured: to here -->"
+PROVIDERS_BEGIN = "<!-- measured: `make bench` writes of providers from here -->"
+PROVIDERS_END = "<!-- measured: of providers to here -->"
 QUIET = 0.15
 """Cores that may be busy with something else before it is worth a word."""
 BIN = 0.1
@@ -45,11 +48,29 @@ def report(results: Results) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def placed(page: str, text: str) -> str:
+def placed(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with this text between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
+def providers_report(results: Results) -> str:
+    """What stands between the markers of providers."""
+    rows = []
+    for name, rounds in results.providers.items():
+        if not all(rounds.get(mode) for mode in MODES):
+            continue
+        provider = PROVIDERS[name]
+        against = figure([own["cpu"] / base["cpu"] for base, own in zip(rounds["alone"], rounds["with"], strict=False)])
+        size = len(provider().message(100_000).encode())
+        cells = [micro(over(rounds[mode], "cpu").median) for mode in MODES]
+        rows.append(
+            [f"`{name}`", f"{provider.what}, {size} B", *cells, f"{times(against.median)} ({spread(against, times)})"]
+        )
+    notes = "".join(f"\n- {note}" for note in results.notes)
+    columns = ["plugin", "message", *(f"{title}, CPU µs" for title in MODES.values()), "times libws alone"]
+    return f"{head(results)}\n\n{table(columns, rows)}{chr(10) if notes else ''}{notes}"
 
 
 def title(name: str) -> str:

@@ -13,6 +13,7 @@ from . import recovery
 from .cases import CASES
 from .clients import CLIENTS, Entry
 from .processes import Process, cores, other_work
+from .providers import MODES, PROVIDERS
 
 PATIENCE = 90.0
 """Seconds after which a process that does not answer is given up."""
@@ -61,6 +62,8 @@ class Results:
     herd: Rounds = field(default_factory=dict)
     """Recovery of many."""
     assembly: Rounds = field(default_factory=dict)
+    providers: dict[str, Rounds] = field(default_factory=dict)
+    """By provider, then by mode."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,9 +73,11 @@ class Run:
     Args:
         extent: how much is measured.
         only: names of clients; all if empty.
+        parts: of "clients" and "providers", what is measured.
     """
 
-    def __init__(self, extent: Extent, only: set[str]) -> None:
+    def __init__(self, extent: Extent, only: set[str], parts: set[str]) -> None:
+        self.parts = parts
         self.extent = extent
         self.client_core, self.server_core = cores()
         self.results = Results(extent, bool(self.client_core), other_work())
@@ -81,37 +86,56 @@ class Run:
         for name, entry in CLIENTS.items():
             if only and name not in only:
                 continue
+            if "clients" not in parts:
+                continue
             if entry.missing:
                 self._note(f"{entry.title} was left out: {', '.join(entry.missing)} is not installed.")
             else:
                 self.clients[name] = entry
 
     def __call__(self) -> Results:
-        extent, results = self.extent, self.results
         with Process("server", self.server_core) as server:
             self._base = f"ws://127.0.0.1:{server.read(PATIENCE).strip()}"
+            if "clients" in self.parts:
+                self._measure_clients()
+            if "providers" in self.parts:
+                self._measure_providers()
+        self.results.other_work = max(self.results.other_work, other_work())
+        return self.results
+
+    def _measure_clients(self) -> None:
+        extent, results = self.extent, self.results
+        with ExitStack() as stack:
+            self._keep = stack
+            for case in CASES.values():
+                able = [name for name in self._for("traffic") if self.clients[name].deflate or not case.deflate]
+                question = {"measure": "traffic", "case": case.name, "seconds": extent.seconds}
+                results.traffic[case.name] = self._turns(case.title, able, extent.rounds, self._stay, question)
+            question |= {"case": "receive-64"}
+            staged = self._present("libws", "libws-1-stage", "libws-2-stages")
+            results.stages = self._turns("stages", staged, extent.rounds, self._stay, question)
+        question = {"measure": "memory", "count": extent.connections}
+        results.memory = self._turns("memory", self._for("memory"), 1, self._fresh, question)
+        question = {"measure": "connect", "count": extent.connects}
+        results.connect = self._turns("connect", self._for("connect"), extent.repeats, self._fresh, question)
+        returning = self._present(*recovery.CLIENTS)
+        question = {"measure": "recovery", "count": 1}
+        results.one = self._turns("recovery of one", returning, extent.repeats, self._fresh, question)
+        question = {"measure": "recovery", "count": extent.herd}
+        results.herd = self._turns("recovery of many", returning, extent.repeats, self._fresh, question)
+        question = {"measure": "assembly"}
+        results.assembly = self._turns("assembly", self._present("libws"), 3, self._fresh, question)
+
+    def _measure_providers(self) -> None:
+        for name, provider in PROVIDERS.items():
+            if provider.missing():
+                self._note(f"{name} was left out: {provider.module} is not installed.")
+                continue
             with ExitStack() as stack:
-                self._keep = stack
-                for case in CASES.values():
-                    able = [name for name in self._for("traffic") if self.clients[name].deflate or not case.deflate]
-                    question = {"measure": "traffic", "case": case.name, "seconds": extent.seconds}
-                    results.traffic[case.name] = self._turns(case.title, able, extent.rounds, self._stay, question)
-                question |= {"case": "receive-64"}
-                staged = self._present("libws", "libws-1-stage", "libws-2-stages")
-                results.stages = self._turns("stages", staged, extent.rounds, self._stay, question)
-            question = {"measure": "memory", "count": extent.connections}
-            results.memory = self._turns("memory", self._for("memory"), 1, self._fresh, question)
-            question = {"measure": "connect", "count": extent.connects}
-            results.connect = self._turns("connect", self._for("connect"), extent.repeats, self._fresh, question)
-            returning = self._present(*recovery.CLIENTS)
-            question = {"measure": "recovery", "count": 1}
-            results.one = self._turns("recovery of one", returning, extent.repeats, self._fresh, question)
-            question = {"measure": "recovery", "count": extent.herd}
-            results.herd = self._turns("recovery of many", returning, extent.repeats, self._fresh, question)
-            question = {"measure": "assembly"}
-            results.assembly = self._turns("assembly", self._present("libws"), 3, self._fresh, question)
-        results.other_work = max(results.other_work, other_work())
-        return results
+                self._keep, self._workers = stack, {}
+                question = {"measure": "provider", "provider": name, "seconds": self.extent.seconds}
+                turns = self._turns(f"provider {name}", [*MODES], self.extent.rounds, self._stay, question)
+            self.results.providers[name] = turns
 
     def _present(self, *names: str) -> list[str]:
         return [name for name in names if name in self.clients]
@@ -139,7 +163,9 @@ class Run:
                     self._workers.pop(name, None)
                     answer = {"error": str(error)}
                 if "error" in answer:
-                    self._note(f"{self.clients[name].title} failed in {title}: {answer['error']}")
+                    self._note(
+                        f"{name if name in MODES else self.clients[name].title} failed in {title}: {answer['error']}"
+                    )
                     del found[name]
                 else:
                     found[name].append(answer)

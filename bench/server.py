@@ -4,6 +4,9 @@
     /send/CASE     after a command N come N messages, which are counted by their bytes; then one message is sent
     /echo/CASE     after a command N come N messages, each answered by a frame encoded beforehand
     /hold          the connection stays; pings and the close are answered
+    /provider/NAME/MODE   a provider's opening dialogue, then messages as the next two ask for them
+    /prepare/NAME/MODE/N  plain HTTP: N messages are encoded for the newest connection of that path
+    /write/NAME/MODE      plain HTTP: they are written
     /reset         plain HTTP: every held connection is reset, without a close frame
     /usage         plain HTTP: seconds of CPU that this process needed for the last command
 
@@ -20,6 +23,7 @@ import time
 from collections.abc import Callable
 
 from .cases import CASES, Case
+from .dialogue import Dialogue
 from .frames import CLOSE, PING, PONG, TEXT, WINDOW_BITS, ClientFrames, accept_of, frame, masked_size
 from .processes import allow_files, pin
 
@@ -50,6 +54,7 @@ class Server:
         self.listener = listener
         self.usage = Usage()
         self.held: dict[socket.socket, ClientFrames] = {}
+        self.dialogues: dict[str, Dialogue] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -72,19 +77,27 @@ class Server:
                     return
                 head += data
             path, headers = parse(head)
-            _, way, *rest = path.split("/")
-            if way in ("reset", "usage"):
+            _, way, *rest = path.partition("?")[0].split("/")
+            if way in ("reset", "usage", "prepare", "write"):
                 if way == "reset":
                     self.reset()
+                elif way == "prepare":
+                    await asyncio.to_thread(self.dialogues["/".join(rest[:2])].prepare, int(rest[2]))
+                elif way == "write":
+                    await asyncio.to_thread(self.write_dialogue, self.dialogues["/".join(rest)])
                 await loop.sock_sendall(sock, answer(str(self.usage.last).encode()))
                 sock.close()
                 return
-            case = CASES[rest[0]] if rest else None
+            case = CASES[rest[0]] if rest and way != "provider" else None
             await loop.sock_sendall(sock, upgrade(headers, case))
         except OSError:
             sock.close()
             return
-        if case is None:
+        if way == "provider":
+            sock.setblocking(True)
+            dialogue = self.dialogues["/".join(rest)] = Dialogue(sock, *rest)
+            await asyncio.to_thread(dialogue.run)
+        elif case is None:
             self.hold(sock)
         else:
             sock.setblocking(True)
@@ -149,6 +162,11 @@ class Server:
         finally:
             sock.close()
 
+    def write_dialogue(self, dialogue: Dialogue) -> None:
+        end = self.usage.begin()
+        dialogue.write()
+        end()
+
     def write(self, sock: socket.socket, case: Case, batches: int, early: bytes) -> None:
         batch = case.frames
         end = self.usage.begin()
@@ -197,13 +215,15 @@ def answer(body: bytes) -> bytes:
 
 
 def upgrade(headers: dict[str, str], case: Case | None) -> bytes:
-    """The 101, with compression only where the case is about that."""
+    """The 101, with compression only where the case is about that, and the first subprotocol that is offered."""
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
         "Connection: Upgrade",
         f"Sec-WebSocket-Accept: {accept_of(headers['sec-websocket-key'])}",
     ]
+    if offer := headers.get("sec-websocket-protocol"):
+        lines.append(f"Sec-WebSocket-Protocol: {offer.partition(',')[0]}")
     if case is not None and case.deflate:
         bits = f"; server_max_window_bits={WINDOW_BITS}"
         offered = "server_max_window_bits" in headers.get("sec-websocket-extensions", "")

@@ -16,7 +16,9 @@ from typing import Any
 
 from .cases import CASES, Case
 from .clients import CLIENTS, Driver, Entry
+from .clients.provider import provided
 from .processes import allow_files, pin
+from .providers import BATCH
 from .recovery import recover
 
 PATIENCE = 60.0
@@ -35,6 +37,19 @@ async def exchange(driver: Driver, case: Case, batches: int) -> list[float]:
         await driver.send(str(count), case.payload, count)
         return []
     return await driver.echo(str(count), case.payload, count)
+
+
+async def provider(name: str, mode: str, base: str, seconds: float) -> dict[str, Any]:
+    """CPU a message of a provider, over about so many seconds, after a warm-up that tells how many these are."""
+    async with provided(name, mode, base) as receive:
+        batches = 1
+        while (took := (await receive(batches))[1]) < seconds / 4:
+            batches *= 2
+        batches = max(1, round(batches * seconds / took))
+        cpu, wall = await receive(batches)
+        server = await asyncio.to_thread(usage_of_server, base)
+    messages = batches * BATCH
+    return {"cpu": cpu / messages, "wall": wall / messages, "client": cpu / wall, "server": server / wall}
 
 
 async def traffic(entry: Entry, base: str, case: Case, seconds: float) -> dict[str, Any]:
@@ -135,6 +150,8 @@ def carry_out(question: dict[str, Any], base: str) -> dict[str, Any]:
     measure, name = question["measure"], question["client"]
     if measure == "assembly":
         return assembly()
+    if measure == "provider":
+        return run(provider(question["provider"], name, base, question["seconds"]), False)
     entry = CLIENTS[name]
     work: Coroutine[Any, Any, dict[str, Any]]
     if measure == "traffic":

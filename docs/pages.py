@@ -51,14 +51,16 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)\s#]+)")
 
 
 def plugin_page(name: str) -> str:
-    """A plugin's README, what it answers, and its class."""
+    """A distribution's README, what its plugin answers, and the classes of all of its plugins."""
     title, text = (ROOT / ORIGINS[f"official/{name}.md"]).read_text("utf-8").split("\n", 1)
-    (cls,) = [each.cls for each in installed() if each.name == name]
-    assert cls is not None, f"{name}: {title}"
+    package = f"libws_{name.replace('-', '_')}"
+    classes = {each.name: each.cls for each in installed() if each.cls and each.cls.__module__.split(".")[0] == package}
+    assert name in classes, f"{name}: {title}"
     hooks = ", ".join(f"[`{hook}`](../../docs/hooks.md#{hook})" for hook in describe(name).hooks)
     enabled = "Belongs to `standard`: enabled unless removed." if name in STANDARD else "Enabled where it is named."
     facts = f"Answers the hooks {hooks}. {enabled} How: [Enabling plugins](../../docs/plugins.md)."
-    return f"# {name}\n\n{facts}\n{text}\n::: {cls.__module__}.{cls.__qualname__}\n{WITHOUT_ARGUMENTS}"
+    shown = [f"::: {cls.__module__}.{cls.__qualname__}\n{WITHOUT_ARGUMENTS}" for cls in classes.values()]
+    return "\n".join([f"# {name}\n\n{facts}\n{text}", *shown])
 
 
 def shelf_of(name: str) -> str:

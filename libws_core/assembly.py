@@ -26,11 +26,13 @@ OFFICIAL = frozenset(
     [
         *["websockets", "picows", "backoff", "ping", "pong", "auth", "log", "watchdog", "reopen", "dedupe"],
         *["subscriptions", "outbox", "ratelimit", "governor", "endpoints", "http", "codec", "requests", "record"],
-        *["replay", "otel", "binance", "discord", "socketio", "graphql", "jupyter", "ocpp"],
+        *["replay", "otel", "binance", "binance-api", "discord", "socketio", "graphql", "jupyter", "ocpp"],
     ]
 )
-"""Plugins whose distribution is known: libws-NAME."""
-PROVIDERS = frozenset(["binance", "discord", "socketio", "graphql", "jupyter", "ocpp"])
+"""Plugins whose distribution is known: libws-NAME, but for those of `HOMES`."""
+HOMES = {"binance-api": "binance"}
+"""Official plugins that come with the distribution of another one."""
+PROVIDERS = frozenset(["binance", "binance-api", "discord", "socketio", "graphql", "jupyter", "ocpp"])
 """The official ones that may bring others along."""
 DIALERS = frozenset(["websockets", "picows", "replay"])
 """The official ones that answer `dial`."""

@@ -22,7 +22,7 @@ from pluggy import PluginManager
 from stevedore.named import NamedExtensionManager
 
 from . import hookspecs, order
-from .assembly import OFFICIAL, Assembly, Layer, Part
+from .assembly import HOMES, OFFICIAL, Assembly, Layer, Part
 from .binding import Hook, bind, flaws_of, hooks_of, new_manager
 from .errors import Problem
 from .kept import Kept, Watch
@@ -322,7 +322,7 @@ class Shelf:
         else:
             meant = None if name in OFFICIAL else did_you_mean(name, [*self.entries, *OFFICIAL, "standard"])
             unknown = f"install the package that provides the {hookspecs.GROUP} plugin {name!r}"
-            cure = f"try: pip install libws-{name}" if name in OFFICIAL else meant or unknown
+            cure = f"try: pip install libws-{HOMES.get(name, name)}" if name in OFFICIAL else meant or unknown
             report.plugin(name, f"not installed in {_python()}", cure)
         return None
 

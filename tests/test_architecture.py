@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def normal(distribution: str) -> str:
 def declared(folder: Path) -> tuple[str, set[str], dict[str, str]]:
     """A distribution's name, the distributions that it depends on, and its entry points."""
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
-    needs = {normal(re.split(r"[^\w.\-]", need)[0]) for need in project["dependencies"]}
+    extras = itertools.chain.from_iterable(project.get("optional-dependencies", {}).values())
+    needs = {normal(re.split(r"[^\w.\-]", need)[0]) for need in [*project["dependencies"], *extras]}
     return project["name"], needs, project["entry-points"]["libws.v1"]
 
 
@@ -110,13 +112,16 @@ def test_each_plugin_keeps_the_contracts_of_its_kind(folder: Path) -> None:
 def test_one_rule_names_everything(folder: Path) -> None:
     name, needs, points = declared(folder)
     module = f"libws_{folder.name.replace('-', '_')}"
-    cls = "".join(word.capitalize() for word in folder.name.split("-"))
+    classes = {point: "".join(word.capitalize() for word in point.split("-")) for point in points}
     assert name == f"libws-{folder.name}"
     assert "libws-core" in needs
-    assert points == {folder.name: f"{module}:{cls}"}
+    assert folder.name in points
+    assert points == {point: f"{module}:{cls}" for point, cls in classes.items()}
+    assert all(point == folder.name or point.startswith(f"{folder.name}-") for point in points)
     assert [path.name for path in (folder / "src").iterdir() if not path.name.startswith("_")] == [module]
     assert (folder / "README.md").exists()
-    assert inspect.isclass(getattr(importlib.import_module(module), cls))
+    for cls in classes.values():
+        assert inspect.isclass(getattr(importlib.import_module(module), cls))
 
 
 def type_checking_imports(package: Any) -> dict[str, str]:

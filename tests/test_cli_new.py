@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import select
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,8 @@ if sys.platform != "win32":
 
 FILES = ["pyproject.toml", "README.md", "src/libws_acme/__init__.py", "src/libws_acme/py.typed", "tests/test_acme.py"]
 HOOKS = tuple(DOCS)
+PATIENCE = 60.0
+"""Seconds that the command may take until it shows something more, or ends."""
 ODD = ("q", "a-b", "a-1", "long" * 10)
 """Names at the edges of what is allowed."""
 
@@ -339,6 +342,7 @@ def at_a_terminal(arguments: list[str], keys: list[str], folder: Path) -> tuple[
     shown, waiting = "", [*keys]
     try:
         while True:
+            assert select.select([terminal], [], [], PATIENCE)[0], f"nothing more is shown than {shown!r}"
             try:
                 read = os.read(terminal, 4096)
             except OSError:  # the other end is closed: how Linux tells the end
@@ -349,5 +353,5 @@ def at_a_terminal(arguments: list[str], keys: list[str], folder: Path) -> tuple[
             if waiting and re.search(r": $", shown):
                 os.write(terminal, waiting.pop(0).encode())
     finally:
-        os.close(terminal)
+        os.close(terminal)  # hangs up whoever still waits at the other end
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown

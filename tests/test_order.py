@@ -297,9 +297,12 @@ def test_a_circle_of_uses_is_a_problem(install: Install) -> None:
 def test_a_used_plugin_that_is_not_installed_is_told_like_a_named_one(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugins, "OFFICIAL", plugins.OFFICIAL | {"elsewhere"})
-    install("provider", use(elsewhere={}))
-    assert problems("provider") == [f"'elsewhere': not installed in {python()}; try: pip install libws-elsewhere"]
+    monkeypatch.setattr(plugins, "OFFICIAL", plugins.OFFICIAL | {"elsewhere", "elsewhere-api"})
+    monkeypatch.setitem(assembly.HOMES, "elsewhere-api", "elsewhere")
+    for name in ("elsewhere", "elsewhere-api"):  # the second one comes with the first one's distribution
+        install(f"provider-{name}", use(**{name: {}}))
+        expected = f"{name!r}: not installed in {python()}; try: pip install libws-elsewhere"
+        assert problems(f"provider-{name}") == [expected]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,10 @@ def test_every_hook_plugin_and_public_name_has_its_place(site: Path, pages: dict
     for name, cls in classes.items():
         assert cls is not None, name
         assert f"{cls.__module__}.{cls.__qualname__}" in at[f"official/{name}"]
+    for each in installed():
+        home = each.cls.__module__.partition(".")[0].removeprefix("libws_").replace("_", "-") if each.cls else None
+        if home in PLUGINS and each.cls is not None:  # several plugins may come with one distribution
+            assert f"{each.cls.__module__}.{each.cls.__qualname__}" in at[f"official/{home}"]
     reference = set[str]().union(*(anchors for page, anchors in at.items() if page.startswith("reference/")))
     names = {f"libws_core.{name}" for name in libws_core.__all__ if name != "__version__"}
     assert names | {f"libws_core.testing.{name}" for name in libws_core.testing.__all__} <= reference

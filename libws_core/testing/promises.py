@@ -36,7 +36,7 @@ class Promises:
 
     - Attempts and generations are numbered upwards; the phases of an attempt come in order, each within `open_timeout`
       (establish as long as it makes progress), and an attempt ends once.
-    - A connection that was READY is lost once. A Gap is told before READY comes again.
+    - A connection that was READY is lost once. A Gap is told before READY comes again, unless the server has resumed.
     - The next attempt begins when Retrying has said so, neither earlier nor later.
     - The last event is Closed.
     """
@@ -130,9 +130,11 @@ class Promises:
             self._expect(took >= timeout - ROUNDING, event, f"is a time-out after {took:.6f} s")
 
     def _ready(self, event: Connected | Reconnected | Reopened) -> None:
+        supervisor = self._client._supervisor
         self._expect(isinstance(event, Connected) == (self._generation == 0), event, "has the wrong name")
         if isinstance(event, Reconnected):
-            self._expect(self._gap == event.generation, event, "has no Gap before it")
+            resumed = any(each.follows for each in supervisor.sessions if each.attempt.number == event.attempt)
+            self._expect(resumed or self._gap == event.generation, event, "has no Gap before it")
             if event.generation in self._live:  # a move whose new connection was lost: the old one carries again
                 return
         self._expect(event.generation > self._generation, event, f"comes after generation {self._generation}")

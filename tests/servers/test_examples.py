@@ -160,6 +160,29 @@ async def test_binance(example: Any) -> None:
     assert output.splitlines()[-1] == "connections: 2 limits broken: []"
 
 
+async def test_binance_orders(example: Any) -> None:
+    code, output, errors = await (await example("binance_orders.py")).end()
+    assert (code, re.sub(r".* was lost without a close frame .*\n", "", errors)) == (0, "")
+    lines = output.splitlines()
+    assert {"event: order-1 NEW", "answer: order-1 NEW", "event: order-2 NEW", "found: order-2 NEW"} <= {*lines}
+    assert [line for line in lines if line.startswith("unknown: order.place: whether it was carried out is not known")]
+    assert lines[-1] == "limits broken: []"
+
+
+async def test_discord_bot(example: Any) -> None:
+    code, output, errors = await (await example("discord_bot.py")).end()
+    assert code == 0, errors
+    lines = output.splitlines()
+    assert [line.partition(" ")[2] for line in lines if " message " in line] == [f"message {n}" for n in range(1, 13)]
+    assert "lost: Discord asks us to reconnect and resume" in lines
+    assert any("is a zombie" in line for line in lines)
+    assert lines[-1].startswith("identifies: 1 resumes: ")
+    assert lines[-1].endswith("rules broken: []")
+    code, output, errors = await (await example("discord_bot.py", DISCORD_TOKEN="")).end()
+    assert code == 1
+    assert "option 'token' is empty" in errors
+
+
 async def test_charge_point(example: Any, run: Any, free_port: Callable[[], int], tmp_path: Path) -> None:
     code, output, errors = await (await example("charge_point.py")).end()
     assert code == 0, errors

@@ -21,12 +21,15 @@ from libws_core import (
     DeliveryUnknown,
     Disconnected,
     Dropped,
+    Event,
     Gap,
     HandshakeRejected,
     KeepAliveTimeout,
     LibwsError,
     Message,
     NotReady,
+    Reconnected,
+    Session,
     hookimpl,
 )
 from libws_core.testing import Fault, Faults, Feed, Letters, MemoryDialer, Simulation, SimulationFailed, virtual
@@ -54,6 +57,29 @@ def failure_of(simulation: type[Simulation], seed: int = 0) -> str:
     with pytest.raises(SimulationFailed) as caught:
         simulation.check([seed])
     return str(caught.value)
+
+
+def test_a_server_that_resumes_needs_no_gap() -> None:
+    class Resumes:
+        @hookimpl
+        def establish(self, session: Session) -> None:
+            if session.request.attempt.why == "reconnect":
+                session.resumed()
+
+    class Resumed(Plain):
+        faults = Faults(kinds=["reset", "close"])
+        reconnects = gaps = 0
+
+        def client(self) -> Client:
+            return Client("ws://test/", plugins=[Resumes(), self.dialer, "-websockets"])
+
+        def hear(self, event: Event) -> None:
+            Resumed.reconnects += isinstance(event, Reconnected)
+            Resumed.gaps += isinstance(event, Gap)
+
+    Resumed.check(seeds=5)
+    assert Resumed.reconnects > 5
+    assert Resumed.gaps == 0
 
 
 # The trace

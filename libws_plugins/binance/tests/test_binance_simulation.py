@@ -71,4 +71,4 @@ class Trading(Simulation):
 
 
 def test_nothing_is_lost_untold_or_doubled() -> None:
-    Trading.check(seeds=60)
+    Trading.check(seeds=30)

@@ -1,4 +1,4 @@
-"""Binance market streams: within all their limits, and without a gap where the exchange cuts."""
+"""Binance: market streams (`Binance`), and the requests and user data of Spot's WebSocket API (`BinanceApi`)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,26 @@ from typing import Any, Literal
 from libws_core import Client, ConnectError, Request, Verdict, hookimpl
 from libws_subscriptions import Subscriptions
 
+from .api import BinanceApi
+from .api_profile import API_CODES, API_URLS
+from .errors import ApiError, OutcomeUnknown, RateLimited
+from .limits import RateLimit
 from .profile import MARKETS, URLS
 from .streams import Reader, asks_to_move, check, refused, shard, split_url
 
-__all__ = ["MARKETS", "URLS", "Binance", "shard"]
+__all__ = [
+    "API_CODES",
+    "API_URLS",
+    "MARKETS",
+    "URLS",
+    "ApiError",
+    "Binance",
+    "BinanceApi",
+    "OutcomeUnknown",
+    "RateLimit",
+    "RateLimited",
+    "shard",
+]
 
 BATCH = 100
 """Streams that are asked for together: so a request stays below 4 KiB."""

@@ -99,13 +99,15 @@ def _sort(names: str) -> tuple[list[str], list[str]]:
 
 
 def asks_to_move(message: Message) -> bool:
-    """Whether the server says that it is about to shut down, in either form."""
+    """Whether the server says that it is about to shut down: as it is, wrapped as a stream's event, or as an API's."""
     data = message.data
     if type(data) is not str or "serverShutdown" not in data:
         return False
     body = _json(message)
     if isinstance(body, dict) and "stream" in body:
         body = body.get("data")
+    elif isinstance(body, dict) and "event" in body:
+        body = body["event"]
     return isinstance(body, dict) and body.get("e") == "serverShutdown"
 
 

@@ -8,28 +8,24 @@ with 1008 (RFC 6455 section 7.4.1, "violates its policy") and what was broken as
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from libws_core import Kind, Message, clock
-from libws_core.testing import Gone, Peer
+from libws_core.testing import Peer
 
 from ..profile import MARKETS, Market
+from .connection import EXACT, KEPT, Connection, Crowd
 from .events import Events, is_stream
 
 __all__ = ["Exchange", "Listener"]
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
-KEPT = 10_000
-"""Requests and times of a connection that are kept."""
-EXACT = 1e-6
-"""Seconds by which two times may differ and count as the same."""
 
 
-class Exchange:
+class Exchange(Crowd):
     """A step of a script, for a `Server` or a `MemoryDialer`: `Server(exchange)`. Dial its URL with /ws or /stream.
 
     Args:
@@ -40,40 +36,18 @@ class Exchange:
     """
 
     def __init__(self, market: str = "spot", *, named: bool = True, lags: Sequence[float] = ()) -> None:
+        super().__init__()
         self.market: Market = MARKETS[market]
         self.named = named
         self.lags = lags
         self.spot = market == "spot"
-        self.broken: list[str] = []
-        """The limits that clients have broken, each with its connection."""
         self.listeners: list[Listener] = []
         """The connections that are open, oldest first."""
-        self.connects = 0
-        """Connections so far."""
         self.events = Events(pu=not self.spot)
-        self._connects: deque[float] = deque()
 
     async def __call__(self, peer: Peer) -> None:
         """Serve one connection until it ends."""
-        listener = Listener(self, peer)
-        now = asyncio.get_running_loop().time()
-        self.connects += 1
-        while self._connects and now - self._connects[0] > self.market.connects_per - EXACT:
-            self._connects.popleft()
-        self._connects.append(now)
-        self.listeners.append(listener)
-        beat = asyncio.create_task(listener.beat())
-        try:
-            if len(self._connects) > self.market.connects:
-                per = f"{self.market.connects_per / 60:g} minutes"
-                listener.refuse(f"more than {self.market.connects} connections in {per}")
-            await peer.wait_gone(math.inf)
-        finally:
-            self.listeners.remove(listener)
-            beat.cancel()
-            await asyncio.wait([beat])
-            if not beat.cancelled() and (error := beat.exception()) is not None and not isinstance(error, Gone):
-                raise error
+        await self.serve(Listener(self, peer), self.market, self.listeners)
 
     # What the market does
 
@@ -98,34 +72,21 @@ class Exchange:
 
         The documentation names no time: "as soon as possible".
         """
-        loop = asyncio.get_running_loop()
         for listener in self.listeners:
             listener.tell("!serverShutdown", {"e": "serverShutdown", "E": round(clock.wall() * 1000)})
-            listener.ends = min(listener.ends, loop.time() + lead)
-            listener.woken.set()
+            listener.end_in(lead)
 
 
-class Listener:
+class Listener(Connection):
     """One connection, as the exchange sees it."""
 
     def __init__(self, exchange: Exchange, peer: Peer) -> None:
+        super().__init__(peer, exchange.market, exchange.broken)
         self.exchange = exchange
-        self.peer = peer
         self.streams: dict[str, None] = {}
         """What it has subscribed."""
-        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        """What it has asked for; the newest."""
         self.arrivals: deque[float] = deque(maxlen=KEPT)
         """When its messages came, control frames too, in the loop's time; the newest."""
-        self.pongs = 0
-        """Pings that were answered with their own payload."""
-        self.ends = peer.time + exchange.market.lifetime
-        """When it is cut."""
-        self.woken = asyncio.Event()
-        """Something has changed for `beat`."""
-        self._waiting: dict[bytes, float] = {}
-        """Pings without their pong, and when they were sent."""
-        self._over = False
         self._lag = exchange.lags[peer.number - 1] if peer.number <= len(exchange.lags) else 0.0
         path, _, query = peer.path.partition("?")
         self.combined = path.endswith("/stream")
@@ -134,33 +95,6 @@ class Listener:
         else:
             names = unquote(path.partition("/ws/")[2]).split("/")
         self.streams.update(dict.fromkeys(filter(None, names)))
-        peer.on_control = self._control
-        peer.on_message = self._message
-
-    async def beat(self) -> None:
-        """Ping, look for the pongs, and cut the connection at the end of its life."""
-        market, loop = self.exchange.market, asyncio.get_running_loop()
-        next_ping = self.peer.time + market.ping
-        while True:
-            late = min(self._waiting.values(), default=math.inf) + market.pong
-            self.woken.clear()
-            try:
-                async with asyncio.timeout_at(min(next_ping, late, self.ends)):
-                    await self.woken.wait()
-                continue
-            except TimeoutError:
-                now = loop.time() + EXACT
-            if now >= self.ends:
-                self.peer.drop()
-                return
-            if now >= late:
-                self.refuse(f"no pong within {market.pong:g} s")
-                return
-            if now >= next_ping:
-                payload = str(round(clock.wall() * 1000)).encode()
-                self._waiting[payload] = loop.time()
-                self.peer.ping(payload)
-                next_ping += market.ping
 
     def hear(self, stream: str, payload: Any) -> None:
         """Get an event, if it listens to that stream."""
@@ -173,30 +107,18 @@ class Listener:
 
     def tell(self, stream: str, payload: Any) -> None:
         """Get an event, wrapped where that was asked for."""
-        self._send({"stream": stream, "data": payload} if self.combined else payload)
-
-    def refuse(self, what: str) -> None:
-        """It has broken a limit: write it down, and end it."""
-        if not self._over:
-            self._over = True
-            self.exchange.broken.append(f"connection {self.peer.number}: {what}")
-            self.peer.close(1008, what)
+        self.say({"stream": stream, "data": payload} if self.combined else payload)
 
     # What the client says
 
     def _control(self, message: Message) -> None:
-        if message.kind is Kind.CLOSE:
-            return
-        self._count()
-        if message.kind is Kind.PONG and self._waiting.pop(message.data, None) is not None:
-            self.pongs += 1
-            # An answer proves life: earlier pings that were passed over are forgiven.
-            self._waiting.clear()
-            self.woken.set()
+        if message.kind is not Kind.CLOSE:
+            self._count()
+            super()._control(message)
 
     def _message(self, message: Message) -> None:
         self._count()
-        if not self._over:
+        if not self.over:
             self._answer(message)
 
     def _count(self) -> None:
@@ -210,7 +132,7 @@ class Listener:
         try:
             request = message.json
         except ValueError:
-            self._send({"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"})
+            self.say({"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"})
             return
         if not isinstance(request, dict) or "method" not in request:
             self._invalid("missing field `method` at line 1 column 73")
@@ -227,7 +149,7 @@ class Listener:
         if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
             self._change(method, params, number)
         elif method == "LIST_SUBSCRIPTIONS":
-            self._send({"result": [*self.streams], "id": number})
+            self.say({"result": [*self.streams], "id": number})
         else:
             self._property(method, params, number)
 
@@ -236,7 +158,7 @@ class Listener:
         if not all(is_stream(name, self.exchange.spot) for name in names):
             # Seen from servers, not documented: https://github.com/ctubio/Krypto-trading-bot/issues/1121
             error = {"code": 2, "msg": "Invalid request: invalid stream"}
-            self._send({"error": error, "id": number} if self.exchange.named else error)
+            self.say({"error": error, "id": number} if self.exchange.named else error)
             return
         if method == "SUBSCRIBE":
             self.streams.update(dict.fromkeys(names))
@@ -246,7 +168,7 @@ class Listener:
         if len(self.streams) > self.exchange.market.streams:
             self.refuse(f"more than {self.exchange.market.streams} streams")
             return
-        self._send({"result": None, "id": number})
+        self.say({"result": None, "id": number})
 
     def _property(self, method: str, params: Any, number: int | str | None) -> None:
         wanted = 2 if method == "SET_PROPERTY" else 1
@@ -255,22 +177,14 @@ class Listener:
         elif len(params) > wanted:
             self._invalid("too many parameters")
         elif params[0] != "combined":
-            self._send({"code": 0, "msg": "Unknown property", "id": number})
+            self.say({"code": 0, "msg": "Unknown property", "id": number})
         elif method == "GET_PROPERTY":
-            self._send({"result": self.combined, "id": number})
+            self.say({"result": self.combined, "id": number})
         elif len(params) < wanted or not isinstance(params[1], bool):
-            self._send({"code": 1, "msg": "Invalid value type: expected Boolean"})
+            self.say({"code": 1, "msg": "Invalid value type: expected Boolean"})
         else:
             self.combined = params[1]
-            self._send({"result": None, "id": number})
+            self.say({"result": None, "id": number})
 
     def _invalid(self, why: str) -> None:
-        self._send({"code": 2, "msg": f"Invalid request: {why}"})
-
-    def _send(self, body: Any) -> None:
-        if self._over or self.peer.gone or self.peer.closed is not None:
-            return
-        try:
-            self.peer.send(body)
-        except Gone:
-            pass
+        self.say({"code": 2, "msg": f"Invalid request: {why}"})
