@@ -32,6 +32,8 @@ class Provider:
     """The message, for people."""
     hello: ClassVar[tuple[str, ...]] = ()
     """What the server says first."""
+    chooses: ClassVar[bool] = True
+    """The server takes the subprotocol that the client offers."""
     window: ClassVar[int | None] = None
     """Messages that wait for the client's answers at a time; None = it gives none."""
 
@@ -192,14 +194,14 @@ def one_kernel() -> Any:
 
 
 class Jupyter(Provider):
-    """https://jupyter-client.readthedocs.io/en/stable/messaging.html, "Streams (stdout, stderr, etc)"; the legacy
-    protocol of https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html, as the server has it
-    that ipykernel's messages come through."""
+    """https://jupyter-client.readthedocs.io/en/stable/messaging.html, "Streams (stdout, stderr, etc)", by the legacy
+    protocol of https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html."""
 
     module = "libws_jupyter"
     plugins = ("jupyter",)
     options: ClassVar = {"jupyter": {"kernel": KERNEL, "client": one_kernel}}
     what = "a line of output"
+    chooses = False
     reading: asyncio.Task[None]
 
     def __init__(self) -> None:
