@@ -25,6 +25,7 @@ from libws_core import (
     KeepAliveTimeout,
     MessageTooBig,
     Reconnected,
+    Reopened,
     Request,
     Retrying,
     Verdict,
@@ -336,6 +337,7 @@ async def test_a_kernel_that_dies_or_is_restarted_has_lost_its_memory(place: Pla
             await dying.result()
         lost = await diary.until(StateLost)
         assert (lost.kernel, lost.why) == (jupyter.id, "the kernel was restarted")
+        await diary.until(Reopened)  # it may have other ports now
         try:
             await waiting.result()
         except ReplyLost:

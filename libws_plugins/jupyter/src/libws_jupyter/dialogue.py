@@ -58,7 +58,7 @@ class Dialogue:
         self._patience = patience
         self._others = others
         self._life: str | None = None
-        """The kernel's own session, which a restart changes. None = it tells none. Empty = of a kernel that is dead."""
+        """The kernel's own session, which a restart changes. None = it tells none."""
         self._channel: Literal["control", "shell"] = "control"
         self._numbers = itertools.count(1)
 
@@ -171,11 +171,11 @@ class Dialogue:
         self.ledger.begin(header.get("msg_id"))
 
     def _restarted(self, line: Line) -> None:
-        """The server has restarted the kernel, which died; the new one is known by its session."""
+        """The server has restarted the kernel, which died: it may have other ports, which a new connection finds."""
         if self._life is None:
             self._lose("the kernel has died and was restarted", line)
-        else:
-            self._life = ""
+        if line.ready:
+            line.session.reopen("the kernel was restarted", order="break-first")
 
     def replace(self, why: str) -> None:
         """The kernel is gone, and another one will be started."""
