@@ -39,6 +39,7 @@ pytestmark = pytest.mark.xdist_group("jupyter")  # one server for all
 PATIENCE = 30.0
 SERVER = Path(__file__).with_name("jupyter") / "server.py"
 COUNT = "import time\nfor number in range({}):\n    print(number, flush=True); time.sleep({})"
+SLEEP = "import time; print('asleep', flush=True); time.sleep(60)"
 SHARED = "aaaaaaaa-89ab-cdef-0123-456789abcdef"
 NOBODY = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -167,6 +168,11 @@ async def outputs(execution: Execution) -> list[Output | Gap]:
         return [output async for output in execution]
 
 
+async def ended(execution: Execution) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE):
+        return await execution.result()
+
+
 async def until_it_says(execution: Execution, text: str) -> list[Any]:
     """Its outputs up to that text."""
     found: list[Any] = []
@@ -205,10 +211,10 @@ async def test_outputs_results_errors_and_input(protocol: str, place: Place) -> 
         failing = await jupyter.execute("1 / 0")
         waiting = await jupyter.execute("print('not begun')")
         with pytest.raises(ExecutionFailed, match="ZeroDivisionError: division by zero") as caught:
-            await failing.result()
+            await ended(failing)
         assert "ZeroDivisionError" in "".join(caught.value.traceback)
         with pytest.raises(ExecutionFailed, match="the execution was aborted"):
-            await waiting.result()
+            await ended(waiting)
 
         code = (
             "from comm import create_comm\n"
@@ -233,25 +239,20 @@ async def test_outputs_results_errors_and_input(protocol: str, place: Place) -> 
         assert prompts == [("name? ", False), ("word? ", True)]
         assert "StdinNotImplementedError" in await diary.said("input()")
         with pytest.raises(LookupError, match="nobody types"):
-            await (await jupyter.execute("input()", stdin=nobody_types)).result()
+            await ended(await jupyter.execute("input()", stdin=nobody_types))
         assert await diary.said("1 + 1") == "2"  # it was interrupted, and goes on
 
         assert (await jupyter.ask("is_complete_request", {"code": "for"}))["status"] in ("incomplete", "invalid")
-        sleeping = await jupyter.execute("import time; time.sleep(60)")
-        await until_it_says_busy(sleeping)
+        sleeping = await jupyter.execute(SLEEP)
+        await until_it_says(sleeping, "asleep")
         await jupyter.interrupt()
         with pytest.raises(ExecutionFailed, match="KeyboardInterrupt"):
-            await sleeping.result()
+            await ended(sleeping)
         assert not diary.all(Disconnected)
 
 
 def nobody_types(prompt: str) -> str:
     raise LookupError("nobody types")
-
-
-async def until_it_says_busy(execution: Execution) -> None:
-    async with asyncio.timeout(PATIENCE):
-        assert await anext(execution)
 
 
 async def test_a_reset_loses_nothing_of_what_runs(place: Place, tmp_path: Path) -> None:
@@ -334,21 +335,21 @@ async def test_a_kernel_that_dies_or_is_restarted_has_lost_its_memory(place: Pla
         dying = await jupyter.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
         waiting = await jupyter.execute("1 + 1")
         with pytest.raises(ReplyLost, match="the kernel was restarted"):
-            await dying.result()
+            await ended(dying)
         lost = await diary.until(StateLost)
         assert (lost.kernel, lost.why) == (jupyter.id, "the kernel was restarted")
         await diary.until(Reopened)  # it may have other ports now
         try:
-            await waiting.result()
+            await ended(waiting)
         except ReplyLost:
             pass  # else it reached the new one
         assert "NameError" in await diary.said("kept")
 
-        running = await jupyter.execute("kept = 8; import time; time.sleep(60)")
-        await until_it_says_busy(running)
+        running = await jupyter.execute(f"kept = 8; {SLEEP}")
+        await until_it_says(running, "asleep")
         await jupyter.restart()
         with pytest.raises((ReplyLost, ExecutionFailed), match=r"the kernel was restarted|KeyboardInterrupt"):
-            await running.result()
+            await ended(running)
         assert "NameError" in await diary.said("kept")
         await diary.until(StateLost, 2)
         assert not diary.all(Disconnected)
@@ -358,11 +359,11 @@ async def test_a_kernel_that_dies_or_is_restarted_has_lost_its_memory(place: Pla
 async def test_a_kernel_that_is_deleted_behind_a_live_connection_is_noticed(place: Place) -> None:
     diary = Diary(place)
     await diary.client.open()
-    sleeping = await diary.jupyter.execute("import time; time.sleep(60)")
-    await until_it_says_busy(sleeping)
+    sleeping = await diary.jupyter.execute(SLEEP)
+    await until_it_says(sleeping, "asleep")
     (await place.rest.delete(f"/api/kernels/{diary.jupyter.id}")).raise_for_status()
     with pytest.raises(KernelGone):
-        await sleeping.result()
+        await ended(sleeping)
     error = await diary.failure()
     assert isinstance(error, KernelGone)
     assert str(diary.jupyter.id) in str(error)
@@ -457,7 +458,7 @@ async def test_what_is_too_large_or_too_much_is_told(place: Place) -> None:
         assert not diary.all(Disconnected)
         large = await diary.jupyter.execute("display({'text/plain': 'x' * 1_000_000}, raw=True)")
         with pytest.raises(MessageTooBig):
-            await large.result()
+            await ended(large)
         error = await diary.failure()
         assert isinstance(error, MessageTooBig)
         assert error.verdict is Verdict.FATAL
@@ -468,7 +469,7 @@ async def test_input_that_nobody_gives_is_refused(place: Place) -> None:
     async with Diary(place, jupyter={"kernel": SHARED}) as diary:
         code = "k = get_ipython().kernel; k._allow_stdin = True; input('name? ')"
         with pytest.raises(InputRefused):
-            await (await diary.jupyter.execute(code)).result()
+            await ended(await diary.jupyter.execute(code))
         assert await diary.said("1 + 1") == "2"
 
 

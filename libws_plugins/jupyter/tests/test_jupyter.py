@@ -386,7 +386,7 @@ async def test_an_execution_ends_when_the_kernel_has_answered_and_is_idle() -> N
         kernel.print("2", second)
         kernel.print("1", first)
         kernel.say("status", {"execution_state": "idle"}, parent)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         assert not first.done
         kernel.say("execute_reply", {"status": "ok", "execution_count": 3}, parent, "shell")
         assert await texts(first) == ["1"]
@@ -397,6 +397,18 @@ async def test_an_execution_ends_when_the_kernel_has_answered_and_is_idle() -> N
         assert not second.done
         kernel.say("status", {"execution_state": "idle"}, {"msg_id": second.id})
         assert await texts(second) == ["2"]
+
+
+@virtual
+async def test_an_execution_that_is_never_answered_ends_when_the_kernel_has_done_something_later() -> None:
+    kernel = Kernel()
+    async with kernel.dialer, Diary(kernel) as diary:
+        execution = await diary.jupyter.execute("a")
+        await until(lambda: kernel.running)
+        kernel.print("1", execution)
+        kernel.running.clear()
+        kernel.say("status", {"execution_state": "idle"}, {"msg_id": execution.id})
+        assert await texts_until(ReplyLost, execution, "idle again, and has not answered") == ["1", ""]
 
 
 @virtual

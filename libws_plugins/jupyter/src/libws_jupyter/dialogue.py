@@ -27,6 +27,8 @@ logger = logging.getLogger("libws.jupyter")
 
 SERVERS = RESTARTED | {DEAD}
 """States that only a server tells."""
+LATE = 1.0
+"""Seconds that the answer on shell may come after the kernel has said on iopub that it is idle."""
 LOOK = 0.5
 """Seconds between two looks at a kernel that has said that it ends."""
 
@@ -109,6 +111,8 @@ class Dialogue:
         header, content, channel = received["header"], received["content"], received["channel"]
         if channel == "iopub":
             execution.add(received, size, number)
+            if execution.unanswered:
+                line.session.spawn(self._end_late(line, execution))
             text = content.get("text")
             if header.get("session") == line.name and isinstance(text, str) and text.startswith(LIMITED):
                 execution.limited = True
@@ -196,6 +200,12 @@ class Dialogue:
         """End executions whose end we shall not hear: the kernel's shell works off one request after the other."""
         if self.executions:
             line.session.spawn(self._end_before(line, [*self.executions.values()], why))
+
+    async def _end_late(self, line: Line, execution: Execution) -> None:
+        """End an execution that has no answer: ipykernel gives none if it is interrupted before the code begins."""
+        await asyncio.sleep(LATE)
+        if not execution.done:
+            await self._end_before(line, [execution], "the kernel is idle again, and has not answered")
 
     async def _end_before(self, line: Line, executions: list[Execution], why: str) -> None:
         id = self.next_id()

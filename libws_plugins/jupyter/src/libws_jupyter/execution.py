@@ -107,6 +107,11 @@ class Execution:
         """Nothing more will come; what has come can still be read."""
         return self._done
 
+    @property
+    def unanswered(self) -> bool:
+        """The kernel is idle again, and its answer has not come yet."""
+        return self._idle and not self._done
+
     # What connections bring
 
     def add(self, message: Received, size: int, number: int) -> None:
@@ -152,7 +157,7 @@ class Execution:
         """Nothing follows; with an error, the reader gets that behind the last output."""
         if self._done:
             return
-        self._done, self._error = True, error
+        self._done, self._error = True, self._spoilt or error
         if error is not None:
             self.decide(None)
         self._over(self)
