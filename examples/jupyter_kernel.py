@@ -30,7 +30,7 @@ async def show(jupyter: Jupyter, code: str) -> None:
     """Run code, and print what comes of it."""
     execution = await jupyter.execute(code, stdin=lambda prompt: "Ann")
     async for output in execution:
-        if isinstance(output, Output) and output.type != "error" and output.text:
+        if isinstance(output, Output) and output.type != "error" and output.text.strip():
             print(f"{output.type}: {output.text.strip()}")
     try:
         await execution.result()
@@ -43,7 +43,7 @@ async def main() -> None:
     async with Client(URL, plugins=["jupyter"], options={"jupyter": options}) as client:
         jupyter = client.plugin(Jupyter)
         await show(jupyter, COUNT_DOWN)
-        await show(jupyter, "print('hello,', input('name? '))")
+        await show(jupyter, "print('hello, ' + input('name? '))")
         await show(jupyter, "1 / 0")
 
 

@@ -27,6 +27,7 @@ logger = logging.getLogger("libws.jupyter")
 
 SERVERS = RESTARTED | {DEAD}
 """States that only a server tells."""
+RESTART = "the kernel was restarted"
 LATE = 1.0
 """Seconds that the answer on shell may come after the kernel has said on iopub that it is idle."""
 LOOK = 0.5
@@ -170,7 +171,7 @@ class Dialogue:
             self.ledger.forget()
             return
         if self._life is not None and session != self._life:
-            self._lose("the kernel was restarted", line)
+            self._lose(RESTART, line)
         self._life = session
         self.ledger.begin(header.get("msg_id"))
 
@@ -208,11 +209,13 @@ class Dialogue:
             await self._end_before(line, [execution], "the kernel is idle again, and has not answered")
 
     async def _end_before(self, line: Line, executions: list[Execution], why: str) -> None:
-        id = self.next_id()
+        id, life = self.next_id(), self._life
         try:
             await line.ask(id, line.message(id, "shell", "kernel_info_request", {}), None)
         except LibwsError:
             return  # the next connection asks again
+        if self._life != life:
+            why = RESTART
         for execution in executions:
             execution.finish(ReplyLost(f"{why}; what became of the execution is not known"))
 
