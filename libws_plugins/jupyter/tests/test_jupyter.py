@@ -833,6 +833,23 @@ async def test_a_kernel_that_answers_nothing_on_control_is_asked_on_shell() -> N
 
 
 @virtual
+async def test_a_kernel_whose_outputs_are_not_heard_yet_is_asked_again() -> None:
+    """The server answers for iopub only when it has subscribed there."""
+    kernel = Kernel()
+    say = kernel.say
+
+    def deaf(type: str, content: dict[str, Any], *more: Any, **others: Any) -> None:
+        say(type, content, *more, **others, lost=type == "status" and len(kernel.heard) < 3)
+
+    kernel.say = deaf  # type: ignore[method-assign]
+    async with kernel.dialer:
+        begin = asyncio.get_running_loop().time()
+        async with Diary(kernel):
+            assert len(kernel.heard) == 3
+            assert asyncio.get_running_loop().time() - begin < 5
+
+
+@virtual
 async def test_a_kernel_that_is_idle_and_silent_is_reconnected_to() -> None:
     kernel = Kernel()
     async with kernel.dialer, Diary(kernel) as diary:

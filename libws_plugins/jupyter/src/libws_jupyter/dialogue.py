@@ -226,17 +226,22 @@ class Dialogue:
             KernelGone: it does not.
             KeepAliveTimeout: it should answer, and does not.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
         while True:
             paused, id = line.session.paused_total, self.next_id()
             message = line.message(id, self._channel, "kernel_info_request", {})
-            reply = await line.ask(id, message, self._patience)
+            reply = await line.ask(id, message, deadline - loop.time(), LATE)
             if reply is not None or line.session.paused_total > paused:
                 return reply
+            if deadline - loop.time() > LATE:
+                continue  # it has answered, but iopub has brought nothing: the server did not listen there yet
             if await self._kernel.state() != IDLE:
                 return None
             if self._channel == "shell":
                 raise KeepAliveTimeout(f"the kernel is idle, and has not answered within {self._patience:g} s")
             self._channel = "shell"  # an old kernel, which answers nothing on control
+            deadline = loop.time() + self._patience
 
     async def watch(self, line: Line) -> None:
         """Ask whenever nothing was heard for a while."""

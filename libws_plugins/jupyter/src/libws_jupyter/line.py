@@ -20,9 +20,12 @@ __all__ = ["Line", "Question"]
 class Question:
     """A request whose answer somebody waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, late: float | None) -> None:
         self.reply: Received | None = None
         self.idle = False
+        self.scope: asyncio.Timeout | None = None
+        """The deadline for both, moved to `late` seconds after the answer."""
+        self._late = late
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Ends when the kernel has answered and is idle again: then everything before has come, too."""
 
@@ -34,6 +37,9 @@ class Question:
             self.idle = True
         if self.idle and self.reply is not None and not self.over.done():
             self.over.set_result(None)
+        elif self.scope is not None and self._late is not None and self.reply is not None and not self.scope.expired():
+            soon = asyncio.get_running_loop().time() + self._late
+            self.scope.reschedule(min(soon, self.scope.when() or soon))
 
     def lose(self, why: LibwsError) -> None:
         """The connection has ended."""
@@ -115,16 +121,20 @@ class Line:
         except LibwsError as error:
             raise NotReady("the connection ended before it was written") from error
 
-    async def ask(self, id: str, message: Message, seconds: float | None) -> Received | None:
+    async def ask(self, id: str, message: Message, seconds: float | None, late: float | None = None) -> Received | None:
         """Write a request and wait until the kernel is done with it; None = it was not, in so many seconds.
+
+        Args:
+            late: seconds that it may be not yet idle after its answer; None = as long as there are.
 
         Raises:
             ReplyLost: the connection ended.
             SendError: it was not written.
         """
-        self.questions[id] = question = Question()
+        self.questions[id] = question = Question(late)
         try:
             async with asyncio.timeout(seconds) as scope:
+                question.scope = scope
                 await self.write(message)
                 await question.over
         except TimeoutError as error:
