@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODES = {"alone": "libws alone", "json": "and `message.json`", "with": "with it"}
 """How the same messages are received. Only "with" has the plugin, and its dialogue."""
+KERNEL = "01234567-89ab-cdef-0123-456789abcdef"
 BATCH = 500
 """Messages that are asked for together."""
 
@@ -31,6 +32,8 @@ class Provider:
     """The message, for people."""
     hello: ClassVar[tuple[str, ...]] = ()
     """What the server says first."""
+    chooses: ClassVar[bool] = True
+    """The server takes the subprotocol that the client offers."""
     window: ClassVar[int | None] = None
     """Messages that wait for the client's answers at a time; None = it gives none."""
 
@@ -182,6 +185,59 @@ class Discord(Provider):
         client.on_message(handle)
 
 
+def one_kernel() -> Any:
+    """An HTTP client for whom there is a kernel, without a server."""
+    import httpx  # late: only the plugin needs it
+
+    model = {"id": KERNEL, "execution_state": "idle"}
+    return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=model)))
+
+
+class Jupyter(Provider):
+    """https://jupyter-client.readthedocs.io/en/stable/messaging.html, "Streams (stdout, stderr, etc)", by the legacy
+    protocol of https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html."""
+
+    module = "libws_jupyter"
+    plugins = ("jupyter",)
+    options: ClassVar = {"jupyter": {"kernel": KERNEL, "client": one_kernel}}
+    what = "a line of output"
+    chooses = False
+    reading: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.parent: dict[str, Any] = {}
+        self.count = 0
+
+    def says(self, channel: str, type: str, content: str) -> str:
+        self.count += 1
+        return (
+            f'{{"header":{{"msg_id":"1a2b3c4d-0123456789abcdef01234567_4711_{self.count}","msg_type":"{type}",'
+            '"username":"username","session":"1a2b3c4d-0123456789abcdef01234567","date":"2026-11-28T10:00:00.000000Z",'
+            f'"version":"5.3"}},"parent_header":{json.dumps(self.parent)},"metadata":{{}},"content":{content},'
+            f'"buffers":[],"channel":"{channel}"}}'
+        )
+
+    def answers(self, said: str) -> list[str]:
+        message = json.loads(said)
+        self.parent = message["header"]
+        if self.parent["msg_type"] != "kernel_info_request":
+            return []
+        info = self.says(message["channel"], "kernel_info_reply", '{"status":"ok","protocol_version":"5.3"}')
+        return [info, self.says("iopub", "status", '{"execution_state":"idle"}')]
+
+    def message(self, number: int) -> str:
+        return self.says("iopub", "stream", f'{{"name":"stdout","text":"line {number}\\n"}}')
+
+    async def listen(self, client: Client, handle: Callable[[Any], None]) -> None:
+        execution = await client.plugin("jupyter").execute("while True: print('line')")
+
+        async def read() -> None:
+            async for output in execution:
+                handle(output)
+
+        self.reading = asyncio.get_running_loop().create_task(read())
+
+
 class Ocpp(Provider):
     """OCPP-J 1.6 section 4.2.1, with the payload of OCPP 1.6 section 6.33; every CALL is answered."""
 
@@ -206,6 +262,7 @@ PROVIDERS: Mapping[str, type[Provider]] = {
     "graphql": Graphql,
     "socketio": Socketio,
     "discord": Discord,
+    "jupyter": Jupyter,
     "ocpp": Ocpp,
 }
 """By the name under which they stand in the table."""

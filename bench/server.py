@@ -26,6 +26,7 @@ from .cases import CASES, Case
 from .dialogue import Dialogue
 from .frames import CLOSE, PING, PONG, TEXT, WINDOW_BITS, ClientFrames, accept_of, frame, masked_size
 from .processes import allow_files, pin
+from .providers import PROVIDERS
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends RST."""
@@ -89,13 +90,16 @@ class Server:
                 sock.close()
                 return
             case = CASES[rest[0]] if rest and way != "provider" else None
+            if way == "provider" and not PROVIDERS[rest[0]].chooses:
+                headers.pop("sec-websocket-protocol", None)
             await loop.sock_sendall(sock, upgrade(headers, case))
         except OSError:
             sock.close()
             return
         if way == "provider":
             sock.setblocking(True)
-            dialogue = self.dialogues["/".join(rest)] = Dialogue(sock, *rest)
+            name, mode, *_ = rest  # a plugin may add to the path
+            dialogue = self.dialogues[f"{name}/{mode}"] = Dialogue(sock, name, mode)
             await asyncio.to_thread(dialogue.run)
         elif case is None:
             self.hold(sock)

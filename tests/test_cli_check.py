@@ -145,18 +145,18 @@ async def test_nothing_is_dialed() -> None:
 
 
 def test_every_problem_is_told_and_the_exit_code_is_1(profile: str) -> None:
-    given = ["--set", "backoff.cap=fast", "--set", "ping.timeuot=1", "--enable", "jupyter"]
+    given = ["--set", "backoff.cap=fast", "--set", "ping.timeuot=1", "--enable", "acme"]
     result = libws("check", profile, *given, TOKEN="x")
     assert (result.returncode, result.stdout) == (1, "")
     title, *problems = result.stderr.splitlines()
     assert title == "cannot assemble the client:"
     assert len(problems) == 3
     told = "\n".join(problems)
-    assert "'jupyter': not installed in " in told
+    assert "'acme': not installed in " in told
     assert "'backoff': option 'cap': expected float >= 0, got str 'fast'; options: base=0.5" in told
     assert "'ping': option 'timeuot': there is no such option; did you mean 'timeout'?" in told
     data = json.loads(libws("check", "--json", profile, *given, TOKEN="x").stdout)
-    assert sorted(problem["plugin"] for problem in data["problems"]) == ["backoff", "jupyter", "ping"]
+    assert sorted(problem["plugin"] for problem in data["problems"]) == ["acme", "backoff", "ping"]
 
 
 def test_secret_that_is_not_there_is_a_problem(profile: str) -> None:

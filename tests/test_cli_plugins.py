@@ -48,6 +48,14 @@ def distribution(path: Path, name: str, version: str, group: str, points: dict[s
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
+WITH_ONE_MORE = """
+import sys
+from libws_core import assembly
+assembly.OFFICIAL |= {"elsewhere"}  # an official plugin that is installed nowhere
+from libws_core.cli import main
+sys.exit(main())
+"""
+
 PLUGIN = '''
 from dataclasses import dataclass
 from libws_core import Secret, hookimpl
@@ -140,12 +148,12 @@ def test_description_tells_which_options_must_be_given_and_shows_no_secret(tmp_p
     ("name", "cure"),
     [
         ("backof", "did you mean 'backoff'?"),
-        ("jupyter", "try: pip install libws-jupyter"),
+        ("elsewhere", "try: pip install libws-elsewhere"),
         ("acme", "install the package that provides the libws.v1 plugin 'acme'"),
     ],
 )
 def test_unknown_plugin_gets_its_cure_and_exit_code_1(name: str, cure: str) -> None:
-    result = libws("plugins", name)
+    result = libws("plugins", name, code=WITH_ONE_MORE)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith(f"{name!r}: not installed in ")
     assert result.stderr.rstrip().endswith(cure)

@@ -256,7 +256,13 @@ def require() -> Callable[[Path, str, str], None]:
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def program_class() -> type[Program]:
+    """For a server that several tests share: who starts it ends it."""
+    return Program
+
+
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Give ports that nothing listens on.
 

@@ -221,6 +221,24 @@ async def test_socketio(example: Any, run: Any, free_port: Callable[[], int], re
     assert "wr0ng" not in errors
 
 
+async def test_jupyter(example: Any, run: Any, free_port: Callable[[], int]) -> None:
+    port, server = free_port(), EXAMPLES.parent / "tests" / "servers" / "jupyter" / "server.py"
+    await run(sys.executable, server, port=port, cure="pip install jupyter-server ipykernel", PORT=str(port))
+    url = f"http://127.0.0.1:{port}"
+    code, output, errors = await (await example("jupyter_kernel.py", url)).end()
+    assert (code, errors) == (0, "")
+    assert output.splitlines() == [
+        *(f"stream: {number}" for number in (3, 2, 1)),
+        "execute_result: 'lift-off'",
+        "stream: hello, Ann",
+        "failed: ZeroDivisionError: division by zero",
+    ]
+    code, output, errors = await (await example("jupyter_kernel.py", url, JUPYTER_TOKEN="wr0ng")).end()
+    assert (code, output) == (1, "")
+    assert "answered with 403" in errors
+    assert "wr0ng" not in errors
+
+
 async def test_behind_nginx(
     example: Any, echo_server: Any, run: Any, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
