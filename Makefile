@@ -17,6 +17,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	$(p) -c 'import sys, ensurepip; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 BIN := .venv/bin
 READY := .venv/ready
+SERVERS := .venv/servers-ready
 BENCH := .venv/bench-ready
 DOCS := .venv/docs-ready
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard libws_plugins/*/pyproject.toml))
@@ -37,7 +38,7 @@ demo: $(READY)
 # All tests run in several workers, as many as make the most of two cores: they wait more than they compute. Some alone
 # run in one. The seeds run when all tests do, and never under coverage, which would make them take minutes.
 SOME := $(filter-out --%,$(PYTEST))
-test: $(READY) $(if $(SOME),,simulate)
+test: $(SERVERS) $(if $(SOME),,simulate)
 	@$(BIN)/python -m pytest $(if $(SOME),,-n 4) $(PYTEST)
 
 simulate: $(READY)
@@ -47,7 +48,7 @@ simulate: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m pytest -s -m endurance $(PYTEST)
 
-check: $(DOCS)
+check: $(DOCS) $(SERVERS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy libws_core $(PLUGINS:%=%/src) examples bench docs tools
@@ -63,6 +64,11 @@ wheels: $(READY)
 	$(BIN)/python -m venv "$$empty/venv"; \
 	"$$empty/venv/bin/"$(INSTALL) --find-links dist 'libws-core[all]'; \
 	cd "$$empty"; venv/bin/libws plugins; venv/bin/libws demo
+
+# Other people's servers, which are tested against.
+$(SERVERS): $(READY) tests/servers/requirements.txt
+	$(BIN)/$(INSTALL) -r tests/servers/requirements.txt
+	@touch $@
 
 version: $(READY)
 	@$(BIN)/python tools/in_step.py $(V)

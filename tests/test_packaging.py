@@ -57,8 +57,9 @@ def lines(name: str) -> list[str]:
 
 
 def development() -> list[Requirement]:
-    """What requirements-dev.txt asks for beside the editable distributions."""
-    return [Requirement(line) for line in lines("requirements-dev.txt") if not line.startswith("-e")]
+    """What is asked for beside the editable distributions, by all that `make check` and `make test` do."""
+    asked = [*lines("requirements-dev.txt"), *lines("tests/servers/requirements.txt")]
+    return [Requirement(line) for line in asked if not line.startswith("-e")]
 
 
 def direct_needs() -> Iterator[Requirement]:
