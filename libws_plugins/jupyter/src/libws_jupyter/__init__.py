@@ -144,7 +144,10 @@ class Jupyter:
 
         Args:
             code: what to run.
-            silent, store_history, user_expressions, stop_on_error: as the execute_request has them.
+            silent: show nothing, and count it not, as the execute_request has it; so have the next three.
+            store_history: keep it in the kernel's history.
+            user_expressions: what to evaluate afterwards, by names of one's own.
+            stop_on_error: if it raises, abort what waits behind it.
             stdin: answers when the code asks for input: a function, plain or async, of the `Prompt`, a str whose
                 `password` tells what must not be shown; gives a str or a Secret. None = the kernel is told that there
                 is nobody, and raises.
