@@ -14,7 +14,6 @@ from libws_core import (
     Client,
     ConnectionClosed,
     Disconnected,
-    Event,
     Gap,
     KeepAliveTimeout,
     MessageTooBig,
@@ -24,7 +23,8 @@ from libws_core import (
 )
 from libws_graphql import Graphql, OperationFailed, OperationLost, OperationRejected, ReaderTooSlow
 
-PATIENCE = 15.0
+from .diary import PATIENCE, Diary
+
 COUNT = "subscription Count($to: Int!) { count(to: $to) }"
 CLOCK = "subscription { clock }"
 
@@ -39,8 +39,8 @@ def serve(request: pytest.FixtureRequest, behind_relay: Serve) -> Serve:
     return partial(behind_relay, "graphql", request.param, package="graphql-ws", cure=cure, path="/graphql")
 
 
-class Diary:
-    """A client, and what has happened to it."""
+class Queries(Diary):
+    """A client of GraphQL."""
 
     def __init__(self, place: Any, payload: Any = None, **options: dict[str, Any]) -> None:
         given = {
@@ -48,29 +48,8 @@ class Diary:
             **options,
             "graphql": {"payload": {"token": "secret"} if payload is None else payload, **options.get("graphql", {})},
         }
-        self.client = Client(place.relay.url, plugins=["graphql"], proxy=None, options=given)
+        super().__init__(Client(place.relay.url, plugins=["graphql"], proxy=None, options=given))
         self.graphql = self.client.plugin(Graphql)
-        self.events: list[Event] = []
-        self.client.on(Event, self.events.append)
-
-    def all(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def __aenter__(self) -> Diary:
-        async with asyncio.timeout(PATIENCE):
-            await self.client.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.close()
-
-    async def reconnected(self) -> None:
-        """Wait for the first Reconnected."""
-        if not self.all(Reconnected):
-            again: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self.client.on(Reconnected, lambda event: None if again.done() else again.set_result(event))
-            async with asyncio.timeout(PATIENCE):
-                await again
 
     async def running(self, number: int) -> None:
         """Wait until so many clocks run on the server."""
@@ -93,7 +72,7 @@ async def following(iterator: Any, wanted: Callable[[Any], bool] = lambda item: 
 
 
 async def test_queries_mutations_and_subscriptions_side_by_side(serve: Serve) -> None:
-    async with Diary(await serve()) as diary:
+    async with Queries(await serve()) as diary:
         graphql = diary.graphql
         assert diary.client.subprotocol == "graphql-transport-ws"
 
@@ -112,7 +91,7 @@ async def test_queries_mutations_and_subscriptions_side_by_side(serve: Serve) ->
 
 
 async def test_an_unknown_field_is_refused_and_the_connection_goes_on(serve: Serve) -> None:
-    async with Diary(await serve()) as diary:
+    async with Queries(await serve()) as diary:
         for refused in (
             anext(diary.graphql.subscribe("subscription { nothing }")),
             diary.graphql.execute("{ nothing }"),
@@ -131,7 +110,7 @@ async def test_an_unknown_field_is_refused_and_the_connection_goes_on(serve: Ser
 async def test_what_cannot_be_parsed_ends_the_client_as_both_servers_end_the_connection(serve: Serve) -> None:
     """The protocol has `error` messages for it. Trying again would send it again."""
     place = await serve()
-    async with Diary(place) as diary:
+    async with Queries(place) as diary:
         broken = diary.graphql.subscribe("subscription { clock")
         with pytest.raises(ConnectionClosed, match="Syntax Error") as caught:
             await following(broken)
@@ -141,7 +120,7 @@ async def test_what_cannot_be_parsed_ends_the_client_as_both_servers_end_the_con
 
 
 async def test_bad_credentials_are_fatal(serve: Serve) -> None:
-    diary = Diary(await serve(), {"token": "wr0ng"})
+    diary = Queries(await serve(), {"token": "wr0ng"})
     with pytest.raises(ConnectionClosed) as caught:
         await diary.client.open()
     assert (caught.value.code, caught.value.reason, caught.value.phase) == (4403, "Forbidden", "establish")
@@ -153,18 +132,18 @@ async def test_bad_credentials_are_fatal(serve: Serve) -> None:
 async def test_bad_credentials_that_can_be_renewed_are_renewed_once(serve: Serve) -> None:
     place = await serve()
     tokens = iter(["wr0ng", "secret", "never asked"])
-    async with Diary(place, lambda: {"token": next(tokens)}) as diary:
+    async with Queries(place, lambda: {"token": next(tokens)}) as diary:
         assert [failed.error.code for failed in diary.all(AttemptFailed)] == [4403]
         assert next(tokens) == "never asked"
 
-    diary = Diary(place, lambda: {"token": "wr0ng"})
+    diary = Queries(place, lambda: {"token": "wr0ng"})
     with pytest.raises(ConnectionClosed) as caught:
         await diary.client.open()
     assert (caught.value.code, len(diary.all(AttemptFailed))) == (4403, 2)
 
 
 async def test_whoever_stops_reading_is_unsubscribed(serve: Serve) -> None:
-    async with Diary(await serve()) as diary:
+    async with Queries(await serve()) as diary:
         async with diary.graphql.subscribe(CLOCK) as clock:
             await following(clock)
             await diary.running(1)
@@ -177,7 +156,7 @@ async def test_whoever_stops_reading_is_unsubscribed(serve: Serve) -> None:
 
 
 async def test_a_reader_that_is_too_slow_is_unsubscribed(serve: Serve) -> None:
-    async with Diary(await serve(), graphql={"queue": 5}) as diary:
+    async with Queries(await serve(), graphql={"queue": 5}) as diary:
         slow = diary.graphql.subscribe(CLOCK)
         await diary.running(1)
         await diary.running(0)
@@ -192,7 +171,7 @@ async def test_a_reader_that_is_too_slow_is_unsubscribed(serve: Serve) -> None:
 async def test_subscriptions_outlive_what_befalls_the_connection(fault: str, serve: Serve) -> None:
     place = await serve()
     ping = {"interval": 0.2, "timeout": 0.5} if fault == "silence" else {}
-    async with Diary(place, ping=ping) as diary:
+    async with Queries(place, ping=ping) as diary:
         async with diary.graphql.subscribe(CLOCK, markers=True) as clock:
             before = await following(clock)
             if fault == "reset":
@@ -207,7 +186,7 @@ async def test_subscriptions_outlive_what_befalls_the_connection(fault: str, ser
             after = await following(clock)
             assert after["clock"] > before["clock"]
             assert clock.active
-            await diary.reconnected()
+            await diary.until(Reconnected)
             await diary.running(1)
         if fault == "silence":
             assert isinstance(diary.all(Disconnected)[0].error, KeepAliveTimeout)
@@ -216,19 +195,19 @@ async def test_subscriptions_outlive_what_befalls_the_connection(fault: str, ser
 
 async def test_a_query_in_flight_at_a_reset_is_lost_and_not_sent_again(serve: Serve) -> None:
     place = await serve()
-    async with Diary(place) as diary:
+    async with Queries(place) as diary:
         place.relay.silence()
         adding = asyncio.create_task(diary.graphql.execute("mutation { add(number: 1) }"))
         await asyncio.sleep(0)
         place.relay.drop(reset=True)
         with pytest.raises(OperationLost):
             await adding
-        await diary.reconnected()
+        await diary.until(Reconnected)
         assert await diary.graphql.execute("mutation { add(number: 1) }") in ({"add": 1}, {"add": 2})
 
 
 async def test_a_message_over_our_limit_ends_the_client_and_its_readers_learn_it(serve: Serve) -> None:
-    async with Diary(await serve(), websockets={"max_size": 20_000}) as diary:
+    async with Queries(await serve(), websockets={"max_size": 20_000}) as diary:
         clock = diary.graphql.subscribe(CLOCK)
         assert len((await diary.graphql.execute("{ big(size: 10000) }"))["big"]) == 10_000
         with pytest.raises(OperationLost):
@@ -239,7 +218,7 @@ async def test_a_message_over_our_limit_ends_the_client_and_its_readers_learn_it
 
 
 async def test_a_message_over_the_servers_limit_ends_the_client(serve: Serve) -> None:
-    async with Diary(await serve(LIMIT=20_000)) as diary:
+    async with Queries(await serve(LIMIT=20_000)) as diary:
         echo = "query Echo($text: String!) { echo(text: $text) }"
         assert await diary.graphql.execute(echo, variables={"text": "x" * 10_000})
         with pytest.raises(OperationLost):
@@ -252,7 +231,7 @@ async def test_a_message_over_the_servers_limit_ends_the_client(serve: Serve) ->
 
 async def test_pings_of_the_server_are_answered_and_ours_by_it(serve: Serve) -> None:
     place = await serve(FRAMES=150, MESSAGES=150)
-    async with Diary(place, ping={"interval": 0.1, "timeout": 5, "when": "always"}) as diary:
+    async with Queries(place, ping={"interval": 0.1, "timeout": 5, "when": "always"}) as diary:
         clock = diary.graphql.subscribe(CLOCK)
         for _ in range(40):
             await following(clock)

@@ -19,7 +19,6 @@ from libws_core import (
     Client,
     ConnectError,
     Disconnected,
-    Event,
     Gap,
     HandshakeRejected,
     KeepAliveTimeout,
@@ -34,9 +33,10 @@ from libws_core import (
 from libws_core.testing import Relay
 from libws_jupyter import Execution, ExecutionFailed, InputRefused, Jupyter, KernelGone, Output, ReplyLost, StateLost
 
+from .diary import PATIENCE, Diary
+
 pytestmark = pytest.mark.xdist_group("jupyter")  # one server for all
 
-PATIENCE = 30.0
 SERVER = Path(__file__).with_name("jupyter") / "server.py"
 COUNT = "import time\nfor number in range({}):\n    print(number, flush=True); time.sleep({})"
 SLEEP = "import time; print('asleep', flush=True); time.sleep(60)"
@@ -107,8 +107,8 @@ class Legacy:
         return replace(request, subprotocols=())
 
 
-class Diary:
-    """A client, and what has happened to it."""
+class Notebook(Diary):
+    """A client of a kernel."""
 
     def __init__(self, place: Place, *plugins: object, url: str = "", **options: Any) -> None:
         given = {
@@ -116,34 +116,8 @@ class Diary:
             **options,
             "jupyter": {"token": "secret", "client": httpx_client, **options.get("jupyter", {})},
         }
-        self.client = Client(url or place.relay.url, plugins=["jupyter", *plugins], proxy=None, options=given)
+        super().__init__(Client(url or place.relay.url, plugins=["jupyter", *plugins], proxy=None, options=given))
         self.jupyter = self.client.plugin(Jupyter)
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-        self.client.on(Event, self._add)
-
-    def _add(self, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    def all(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, kind: type[Event], count: int = 1) -> Any:
-        """The event of that class and number."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.all(kind)) < count:
-                self._news.clear()
-                await self._news.wait()
-        return self.all(kind)[count - 1]
-
-    async def __aenter__(self) -> Diary:
-        async with asyncio.timeout(PATIENCE):
-            await self.client.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.close()
 
     async def failure(self) -> BaseException:
         """What ends the client."""
@@ -187,7 +161,7 @@ async def until_it_says(execution: Execution, text: str) -> list[Any]:
 
 @pytest.mark.parametrize("protocol", ["v1", "legacy"])
 async def test_outputs_results_errors_and_input(protocol: str, place: Place) -> None:
-    async with Diary(place, *([Legacy()] if protocol == "legacy" else []), jupyter={"kernel": SHARED}) as diary:
+    async with Notebook(place, *([Legacy()] if protocol == "legacy" else []), jupyter={"kernel": SHARED}) as diary:
         jupyter = diary.jupyter
         assert diary.client.subprotocol == (None if protocol == "legacy" else "v1.kernel.websocket.jupyter.org")
         assert jupyter.info is not None
@@ -271,7 +245,7 @@ for phase in range(3):
     for number in range(50):
         print(phase, number, flush=True)
 """
-    async with Diary(place, backoff={"base": 1, "cap": 1, "jitter": "none"}) as diary:
+    async with Notebook(place, backoff={"base": 1, "cap": 1, "jitter": "none"}) as diary:
         execution = await diary.jupyter.execute(code.format(folder=str(tmp_path)), markers=True)
         printed = ""
         for phase in range(3):
@@ -304,7 +278,7 @@ print("begin", flush=True)
 while not pathlib.Path({str(go)!r}).exists():
     time.sleep(0.01)
 """
-    async with Diary(place, jupyter={"kernel": SHARED}) as diary:
+    async with Notebook(place, jupyter={"kernel": SHARED}) as diary:
         execution = await diary.jupyter.execute(code, markers=True)
         await until_it_says(execution, "begin")
         place.relay.drop(reset=True)
@@ -317,7 +291,7 @@ while not pathlib.Path({str(go)!r}).exists():
 async def test_silence_is_noticed_and_what_it_swallows_is_told(place: Place) -> None:
     """The server writes into a dead connection until it notices: nobody has that any more."""
     options: dict[str, Any] = {"ping": {"interval": 0.2, "timeout": 0.2}, "jupyter": {"kernel": SHARED}}
-    async with Diary(place, **options) as diary:
+    async with Notebook(place, **options) as diary:
         execution = await diary.jupyter.execute(COUNT.format(40, 0.05), markers=True)
         found = await until_it_says(execution, "2\n")
         place.relay.silence()
@@ -335,7 +309,7 @@ async def test_silence_is_noticed_and_what_it_swallows_is_told(place: Place) -> 
 
 
 async def test_a_kernel_that_dies_or_is_restarted_has_lost_its_memory(place: Place) -> None:
-    async with Diary(place) as diary:
+    async with Notebook(place) as diary:
         jupyter = diary.jupyter
         assert await diary.said("kept = 7; kept") == "7"
         dying = await jupyter.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
@@ -363,7 +337,7 @@ async def test_a_kernel_that_dies_or_is_restarted_has_lost_its_memory(place: Pla
 
 
 async def test_a_kernel_that_is_deleted_behind_a_live_connection_is_noticed(place: Place) -> None:
-    diary = Diary(place)
+    diary = Notebook(place)
     await diary.client.open()
     sleeping = await diary.jupyter.execute(SLEEP)
     await until_it_says(sleeping, "asleep")
@@ -378,7 +352,7 @@ async def test_a_kernel_that_is_deleted_behind_a_live_connection_is_noticed(plac
 
 
 async def test_another_kernel_takes_its_place_where_that_is_wanted(place: Place) -> None:
-    async with Diary(place, jupyter={"gone": "new"}) as diary:
+    async with Notebook(place, jupyter={"gone": "new"}) as diary:
         before = diary.jupyter.id
         assert await diary.said("kept = 7; kept") == "7"
         (await place.rest.delete(f"/api/kernels/{before}")).raise_for_status()
@@ -390,7 +364,7 @@ async def test_another_kernel_takes_its_place_where_that_is_wanted(place: Place)
 
 
 async def test_a_server_that_is_restarted_has_no_kernel_any_more(place: Place) -> None:
-    stops, goes_on = Diary(place), Diary(place, jupyter={"gone": "new"})
+    stops, goes_on = Notebook(place), Notebook(place, jupyter={"gone": "new"})
     await stops.client.open()
     async with goes_on:
         place.program.end()
@@ -405,23 +379,23 @@ async def test_a_server_that_is_restarted_has_no_kernel_any_more(place: Place) -
 
 
 async def test_a_kernel_that_runs_is_found_and_stays(place: Place) -> None:
-    async with Diary(place, jupyter={"kernel": SHARED}) as first:
+    async with Notebook(place, jupyter={"kernel": SHARED}) as first:
         assert await first.said("kept = 7; kept") == "7"
-        async with Diary(place, jupyter={"kernel": SHARED, "others": True, "token_in": "query"}) as second:
+        async with Notebook(place, jupyter={"kernel": SHARED, "others": True, "token_in": "query"}) as second:
             assert await first.said("print('hear me')") == "hear me\n"
             async with asyncio.timeout(PATIENCE):
                 async for message in second.client:
                     if "hear me" in message.json["content"].get("text", ""):
                         break
         url = f"http://127.0.0.1:{place.program.port}/?token=secret"
-        async with Diary(place, url=url, jupyter={"kernel": SHARED, "token": None}) as third:
+        async with Notebook(place, url=url, jupyter={"kernel": SHARED, "token": None}) as third:
             assert await third.said("kept") == "7"
     state = (await place.rest.get(f"/api/kernels/{SHARED}")).raise_for_status().json()
     assert state["execution_state"] == "idle"
 
 
 async def test_a_token_that_is_wrong_is_fatal_or_renewed(place: Place) -> None:
-    diary = Diary(place, jupyter={"token": "wr0ng"})
+    diary = Notebook(place, jupyter={"token": "wr0ng"})
     with pytest.raises(HandshakeRejected, match="option 'token' of jupyter") as caught:
         await diary.client.open()
     assert (caught.value.status, caught.value.verdict) == (403, Verdict.FATAL)
@@ -429,9 +403,9 @@ async def test_a_token_that_is_wrong_is_fatal_or_renewed(place: Place) -> None:
     assert "wr0ng" not in f"{caught.value!r} {diary.events} {diary.client.explain()}"
 
     tokens = iter(["wr0ng", "secret"])
-    async with Diary(place, jupyter={"token": lambda: next(tokens), "kernel": SHARED}) as renewed:
+    async with Notebook(place, jupyter={"token": lambda: next(tokens), "kernel": SHARED}) as renewed:
         assert [failed.error.verdict for failed in renewed.all(AttemptFailed)] == [Verdict.REFRESH]
-    diary = Diary(place, jupyter={"token": lambda: "wr0ng"})
+    diary = Notebook(place, jupyter={"token": lambda: "wr0ng"})
     with pytest.raises(HandshakeRejected):
         await diary.client.open()
     assert len(diary.all(AttemptFailed)) == 2
@@ -442,18 +416,18 @@ async def test_kernels_that_are_not_there_are_fatal(place: Place) -> None:
         ({"kernel": NOBODY}, KernelGone, f"there is no kernel {NOBODY} on http://"),
         ({"name": "cobol"}, ConnectError, "no kernel named 'cobol', only 'python3'"),
     ):
-        diary = Diary(place, jupyter=options)
+        diary = Notebook(place, jupyter=options)
         with pytest.raises(kind, match=text):
             await diary.client.open()
         assert not diary.all(Retrying)
-    diary = Diary(place, url=f"{place.relay.url.rstrip('/')}/lab")
+    diary = Notebook(place, url=f"{place.relay.url.rstrip('/')}/lab")
     with pytest.raises(HandshakeRejected, match="must be the server's own"):
         await diary.client.open()
     assert await place.kernels() == []
 
 
 async def test_what_is_too_large_or_too_much_is_told(place: Place) -> None:
-    async with Diary(place, websockets={"max_size": 200_000}, jupyter={"kernel": SHARED}) as diary:
+    async with Notebook(place, websockets={"max_size": 200_000}, jupyter={"kernel": SHARED}) as diary:
         execution = await diary.jupyter.execute("print('x' * 4_000_000); print('more')", markers=True)
         found = await outputs(execution)
         assert execution.limited
@@ -472,7 +446,7 @@ async def test_what_is_too_large_or_too_much_is_told(place: Place) -> None:
 
 async def test_input_that_nobody_gives_is_refused(place: Place) -> None:
     """A kernel may ask although it was told that there is nobody."""
-    async with Diary(place, jupyter={"kernel": SHARED}) as diary:
+    async with Notebook(place, jupyter={"kernel": SHARED}) as diary:
         code = "k = get_ipython().kernel; k._allow_stdin = True; input('name? ')"
         with pytest.raises(InputRefused):
             await ended(await diary.jupyter.execute(code))

@@ -18,7 +18,6 @@ from libws_core import (
     Client,
     ConnectionClosed,
     Disconnected,
-    Event,
     HandshakeRejected,
     InvalidHandshake,
     KeepAliveTimeout,
@@ -27,7 +26,8 @@ from libws_core import (
 from libws_core.testing import Relay
 from libws_ocpp import BootRejected, CallError, ErrorCode, Ocpp
 
-PATIENCE = 30.0
+from .diary import PATIENCE, Diary
+
 SERVER = Path(__file__).with_name("ocpp_server.py")
 NOW = "2026-11-28T10:00:00Z"
 VERSIONS = ["1.6", "2.0.1"]
@@ -91,8 +91,8 @@ def version(request: pytest.FixtureRequest) -> str:
     return name
 
 
-class Station:
-    """A charge point, and what has happened to it."""
+class Station(Diary):
+    """A charge point."""
 
     def __init__(self, place: Place, version: str, password: str = "secret", **options: Any) -> None:
         given = {
@@ -101,24 +101,8 @@ class Station:
             "ocpp": {"version": version, "id": "CP-1", "password": password, "boot": BOOT[version], **options},
         }
         self.version = version
-        self.client = Client(place.relay.url, plugins=["ocpp"], proxy=None, options=given)
+        super().__init__(Client(place.relay.url, plugins=["ocpp"], proxy=None, options=given))
         self.ocpp = self.client.plugin(Ocpp)
-        self.events: list[Event] = []
-        self.client.on(Event, self.events.append)
-
-    def all(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def __aenter__(self) -> Station:
-        async with asyncio.timeout(PATIENCE):
-            await self.client.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.close()
-
-    async def reconnected(self, count: int) -> None:
-        await until(lambda: len(self.all(Reconnected)) >= count)
 
     async def authorize(self, tag: str) -> Any:
         if self.version == "1.6":
@@ -280,7 +264,7 @@ async def test_no_transaction_is_lost_on_a_broken_line(serve: Serve, version: st
                 "silence": place.relay.silence,
                 "close": place.relay.close,
             }[how]()
-            await station.reconnected(count)
+            await station.until(Reconnected, count)
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*futures)
         kinds = {type(lost.error) for lost in station.all(Disconnected)}

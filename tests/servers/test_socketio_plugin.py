@@ -14,7 +14,6 @@ from libws_core import (
     Client,
     ConnectionClosed,
     Disconnected,
-    Event,
     Gap,
     IdleTimeout,
     MessageTooBig,
@@ -25,8 +24,7 @@ from libws_core import (
 )
 from libws_socketio import CallLost, ConnectRefused, Socketio
 
-PATIENCE = 15.0
-
+from .diary import PATIENCE, Diary
 
 Serve = Callable[..., Awaitable[Any]]
 
@@ -41,8 +39,8 @@ def serve(request: pytest.FixtureRequest, behind_relay: Serve) -> Serve:
 only_node = pytest.mark.parametrize("serve", ["node"], indirect=True)
 
 
-class Diary:
-    """A client, and what has happened to it."""
+class Talk(Diary):
+    """A client of Socket.IO."""
 
     def __init__(self, place: Any, auth: Any = None, namespace: str = "/", **options: dict[str, Any]) -> None:
         given = {
@@ -54,29 +52,8 @@ class Diary:
                 **options.get("socketio", {}),
             },
         }
-        self.client = Client(place.relay.url, plugins=["socketio"], proxy=None, options=given)
+        super().__init__(Client(place.relay.url, plugins=["socketio"], proxy=None, options=given))
         self.socketio = self.client.plugin(Socketio)
-        self.events: list[Event] = []
-        self.client.on(Event, self.events.append)
-
-    def all(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def __aenter__(self) -> Diary:
-        async with asyncio.timeout(PATIENCE):
-            await self.client.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.client.close()
-
-    async def reconnected(self) -> None:
-        """Wait for the first Reconnected."""
-        if not self.all(Reconnected):
-            again: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self.client.on(Reconnected, lambda event: None if again.done() else again.set_result(event))
-            async with asyncio.timeout(PATIENCE):
-                await again
 
     async def event(self, name: str) -> Any:
         """The message of the next event of that name."""
@@ -89,7 +66,7 @@ class Diary:
 
 @pytest.mark.parametrize("namespace", ["/", "/admin"])
 async def test_events_and_calls_both_ways_with_attachments(namespace: str, serve: Serve) -> None:
-    async with Diary(await serve(), namespace=namespace) as diary:
+    async with Talk(await serve(), namespace=namespace) as diary:
         socketio = diary.socketio
         assert socketio.sid
         async with asyncio.timeout(PATIENCE):
@@ -118,7 +95,7 @@ async def test_events_and_calls_both_ways_with_attachments(namespace: str, serve
 
 
 async def test_bad_credentials_are_asked_for_once_more_then_fatal(serve: Serve) -> None:
-    diary = Diary(await serve(), {"token": "wr0ng"})
+    diary = Talk(await serve(), {"token": "wr0ng"})
     with pytest.raises(ConnectRefused) as caught:
         await diary.client.open()
     error = caught.value
@@ -131,13 +108,13 @@ async def test_bad_credentials_are_asked_for_once_more_then_fatal(serve: Serve) 
 
 async def test_credentials_can_be_renewed(serve: Serve) -> None:
     tokens = iter(["wr0ng", "secret", "never asked"])
-    async with Diary(await serve(), lambda: {"token": next(tokens)}) as diary:
+    async with Talk(await serve(), lambda: {"token": next(tokens)}) as diary:
         assert [type(failed.error) for failed in diary.all(AttemptFailed)] == [ConnectRefused]
         assert next(tokens) == "never asked"
 
 
 async def test_an_unknown_namespace_is_fatal(serve: Serve) -> None:
-    diary = Diary(await serve(), namespace="/nowhere")
+    diary = Talk(await serve(), namespace="/nowhere")
     with pytest.raises(ConnectRefused, match="/nowhere") as caught:
         await diary.client.open()
     assert caught.value.verdict is Verdict.FATAL
@@ -145,7 +122,7 @@ async def test_an_unknown_namespace_is_fatal(serve: Serve) -> None:
 
 
 async def test_the_servers_pings_are_answered(serve: Serve) -> None:
-    async with Diary(await serve(INTERVAL=1000, TIMEOUT=500, TICK=50)) as diary:
+    async with Talk(await serve(INTERVAL=1000, TIMEOUT=500, TICK=50)) as diary:
         for _ in range(60):
             await diary.event("tick")
         assert not diary.all(Disconnected)
@@ -154,7 +131,7 @@ async def test_the_servers_pings_are_answered(serve: Serve) -> None:
 @pytest.mark.parametrize("fault", ["reset", "silence", "restart"])
 async def test_it_joins_again_whatever_befalls_the_connection(fault: str, serve: Serve) -> None:
     place = await serve(INTERVAL=1000, TIMEOUT=500, TICK=20)
-    async with Diary(place) as diary:
+    async with Talk(place) as diary:
         before = diary.socketio.sid
         await diary.event("tick")
         if fault == "reset":
@@ -164,7 +141,7 @@ async def test_it_joins_again_whatever_befalls_the_connection(fault: str, serve:
         else:
             place.program.end()
             await place.program.start()
-        await diary.reconnected()
+        await diary.until(Reconnected)
         await diary.event("tick")
         assert await diary.socketio.call("echo", 1) == 1
         assert diary.socketio.sid != before
@@ -176,7 +153,7 @@ async def test_it_joins_again_whatever_befalls_the_connection(fault: str, serve:
 @only_node
 async def test_nothing_is_missed_where_the_server_recovers(serve: Serve) -> None:
     place = await serve(TICK=5, RECOVERY=60_000)
-    async with Diary(place, backoff={"base": 0.1, "jitter": "none"}) as diary:
+    async with Talk(place, backoff={"base": 0.1, "jitter": "none"}) as diary:
         sid, numbers = diary.socketio.sid, []
         for _ in range(5):
             for _ in range(10):
@@ -194,11 +171,11 @@ async def test_nothing_is_missed_where_the_server_recovers(serve: Serve) -> None
 @only_node
 async def test_a_session_that_the_server_no_longer_has_is_not_recovered(serve: Serve) -> None:
     place = await serve(TICK=5, RECOVERY=60_000)
-    async with Diary(place) as diary:
+    async with Talk(place) as diary:
         await diary.event("tick")
         place.program.end()
         await place.program.start()
-        await diary.reconnected()
+        await diary.until(Reconnected)
         assert not diary.socketio.recovered
         assert len(diary.all(Gap)) == 1
         assert await diary.socketio.call("echo", "again") == "again"
@@ -207,32 +184,32 @@ async def test_a_session_that_the_server_no_longer_has_is_not_recovered(serve: S
 @only_node
 async def test_recovery_can_be_left_out(serve: Serve) -> None:
     place = await serve(TICK=5, RECOVERY=60_000)
-    async with Diary(place, socketio={"recover": False}) as diary:
+    async with Talk(place, socketio={"recover": False}) as diary:
         await diary.event("tick")
         place.relay.drop(reset=True)
-        await diary.reconnected()
+        await diary.until(Reconnected)
         assert not diary.socketio.recovered
 
 
 async def test_a_call_in_flight_at_a_reset_is_lost_and_not_sent_again(serve: Serve) -> None:
     place = await serve()
-    async with Diary(place) as diary:
+    async with Talk(place) as diary:
         place.relay.silence()
         calling = asyncio.create_task(diary.socketio.call("echo", 1))
         await asyncio.sleep(0)
         place.relay.drop(reset=True)
         with pytest.raises(CallLost):
             await calling
-        await diary.reconnected()
+        await diary.until(Reconnected)
         assert await diary.socketio.call("echo", 2) == 2
 
 
 @pytest.mark.parametrize("verdict", ["fatal", "retry"])
 async def test_what_it_means_to_be_put_out_is_an_option(verdict: str, serve: Serve) -> None:
-    async with Diary(await serve(), socketio={"disconnect": verdict}) as diary:
+    async with Talk(await serve(), socketio={"disconnect": verdict}) as diary:
         await diary.socketio.emit("kick")
         if verdict == "retry":
-            await diary.reconnected()
+            await diary.until(Reconnected)
             assert await diary.socketio.call("echo", 1) == 1
         else:
             with pytest.raises(ConnectionClosed, match="put us out of the namespace '/'"):
@@ -243,14 +220,14 @@ async def test_what_it_means_to_be_put_out_is_an_option(verdict: str, serve: Ser
 
 @only_node
 async def test_a_connection_that_the_server_closes_is_made_again(serve: Serve) -> None:
-    async with Diary(await serve()) as diary:
+    async with Talk(await serve()) as diary:
         await diary.socketio.emit("close")
-        await diary.reconnected()
+        await diary.until(Reconnected)
         assert await diary.socketio.call("echo", 1) == 1
 
 
 async def test_what_is_over_the_servers_limit_is_not_sent(serve: Serve) -> None:
-    async with Diary(await serve(LIMIT=20_000)) as diary:
+    async with Talk(await serve(LIMIT=20_000)) as diary:
         for large in ("ü" * 15_000, b"x" * 30_000):
             with pytest.raises(SendError, match="maxPayload of 20000"):
                 await diary.socketio.call("echo", large)
@@ -263,7 +240,7 @@ async def test_what_is_over_the_servers_limit_is_not_sent(serve: Serve) -> None:
 async def test_what_is_over_our_limits_ends_the_client(serve: Serve) -> None:
     place = await serve()
     for options in ({"websockets": {"max_size": 20_000}}, {"socketio": {"attachment_bytes": 20_000}}):
-        async with Diary(place, **options) as diary:
+        async with Talk(place, **options) as diary:
             assert len(await diary.socketio.call("big", 10_000)) == 10_000
             with pytest.raises(CallLost):
                 await diary.socketio.call("echo", b"x" * 15_000, b"y" * 25_000)

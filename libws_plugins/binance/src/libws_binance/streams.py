@@ -12,7 +12,7 @@ from libws_core import Kind, Message
 
 from .profile import MARKETS, Market, Numbers
 
-__all__ = ["Reader", "asks_to_move", "check", "refused", "shard", "split_url"]
+__all__ = ["Reader", "asks_to_move", "check", "json_of", "refused", "shard", "split_url"]
 
 _RAW = re.compile(r"(?P<base>.*/ws)/(?P<names>.+)")
 _DEPTH = re.compile(r"@depth(@\d+ms)?\Z")
@@ -103,7 +103,7 @@ def asks_to_move(message: Message) -> bool:
     data = message.data
     if type(data) is not str or "serverShutdown" not in data:
         return False
-    body = _json(message)
+    body = json_of(message)
     if isinstance(body, dict) and "stream" in body:
         body = body.get("data")
     elif isinstance(body, dict) and "event" in body:
@@ -120,7 +120,7 @@ def refused(message: Message) -> dict[str, Any] | None:
     data = message.data
     if type(data) is not str or '"msg"' not in data:
         return None
-    body = _json(message)
+    body = json_of(message)
     if not isinstance(body, dict):
         return None
     error = body.get("error", body)
@@ -210,7 +210,7 @@ def _first(numbers: Numbers, body: dict[str, Any]) -> Any:
 
 def _open(message: Message) -> tuple[str | None, dict[str, Any] | None, str]:
     """The stream's name, if the message tells it; the event itself; and its type."""
-    body = _json(message)
+    body = json_of(message)
     stream = None
     if isinstance(body, dict) and "stream" in body and "data" in body:
         stream, body = body["stream"], body["data"]
@@ -225,7 +225,8 @@ def _open(message: Message) -> tuple[str | None, dict[str, Any] | None, str]:
     return stream, body, "bookTicker" if event is None and "u" in body and "A" in body and "B" in body else ""
 
 
-def _json(message: Message) -> Any:
+def json_of(message: Message) -> Any:
+    """What a message holds; None if that is no JSON."""
     if message.kind is not Kind.TEXT:
         return None
     try:

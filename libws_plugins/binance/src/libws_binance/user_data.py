@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from libws_core import Kind, Message
+from libws_core import Message
+
+from .streams import json_of
 
 __all__ = ["event_key", "is_revocation", "terminated"]
 
@@ -54,20 +56,11 @@ def is_revocation(message: Message) -> bool:
     data = message.data
     if type(data) is not str or '"status"' not in data or '"error"' not in data:
         return False
-    body = _json(message)
+    body = json_of(message)
     return isinstance(body, dict) and body.get("id", 0) is None and body.get("status") == 401
 
 
 def _event(message: Message) -> dict[str, Any] | None:
-    body = _json(message)
+    body = json_of(message)
     event = body.get("event") if isinstance(body, dict) else None
     return event if isinstance(event, dict) else None
-
-
-def _json(message: Message) -> Any:
-    if message.kind is not Kind.TEXT:
-        return None
-    try:
-        return message.json
-    except (ValueError, RecursionError):  # the second: brackets nested by the thousand
-        return None
