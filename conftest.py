@@ -9,6 +9,7 @@ against a bound, and the others would be in its way.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Generator, Mapping
 from importlib import import_module
@@ -137,6 +138,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         callspec = getattr(item, "callspec", None)
         if callspec is not None and new_uvloop in callspec.params.values():
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves stay: `gc.collect`, which some call again and again, need not look at thousands of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
