@@ -33,6 +33,8 @@ def test_one_of_many(number):
 @pytest.mark.measured
 @pytest.mark.parametrize("number", range(4))
 def test_measured(number):
+    with open("workers", "a") as file:
+        file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
     stay("measured")
 """
 
@@ -63,3 +65,4 @@ def test_who_measures_is_alone(tmp_path: Path) -> None:
     assert overlap(diary, "many"), "the others are not kept apart"
     first = diary.index("begin measured")
     assert diary[first : first + 8] == ["begin measured", "end measured"] * 4, "the others wait once"
+    assert len({*(tmp_path / "workers").read_text().split()}) == 1, "a group stays together, with what it has built"
