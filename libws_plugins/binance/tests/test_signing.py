@@ -103,6 +103,7 @@ def test_an_encrypted_key_is_opened_by_its_password() -> None:
         ("x", pem(ec.generate_private_key(ec.SECP256R1())), None, "neither Ed25519 nor RSA"),
         ("x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", None, "no private key in PEM"),
     ],
+    ids=["no API key", "no secret", "encrypted", "another password", "not encrypted", "another kind", "public"],
 )
 def test_what_is_no_key_is_refused_without_being_shown(
     api_key: str, secret: str, password: str | None, why: str
