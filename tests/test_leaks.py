@@ -18,6 +18,8 @@ import pytest
 from libws_core import Client, Event, LibwsError, Message, Session, hookimpl
 from libws_core.testing import Leaked, MemoryDialer, MemoryPeer, Server, ServerPeer, leaks, refuse, virtual
 
+pytestmark = pytest.mark.no_cover  # traced, it would take three times as long
+
 QUICK = {"backoff": {"base": 0.001, "cap": 0.001}}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ async def ride(places: asyncio.Semaphore, seed: int, seconds: float, dialer: str
             *(sys.executable, "-W", "error", str(RIDE), *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
         )
         try:
             async with asyncio.timeout(seconds + MARGIN):

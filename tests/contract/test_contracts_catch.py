@@ -50,7 +50,7 @@ def told_of(*files: str, only: str = "") -> list[dict[str, Any]]:
         write_distributions(folder)
         report = folder / "report.json"
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("COV")},
             "PYTHONPATH": os.pathsep.join([str(HERE), str(folder)]),
             "LIBWS_CAUGHT": str(report),
         }
