@@ -101,7 +101,7 @@ async def test_back_after_a_lost_connection(
         await check_losses(how, program, plugins)
 
 
-async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[list[str]]) -> list[float]:
+async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[list[str]]) -> list[Recovery]:
     bases = await (await program("failing_server.py", 200)).hear()
     urls = [
         f"{base}{'polite-restart' if number % 4 > 1 else 'restart'}?client=0&after=0.1"
@@ -110,12 +110,11 @@ async def check_restarts(program: Callable[..., Awaitable[Any]], plugins: list[l
     async with asyncio.timeout(60), leaks():
         found = await recover_all(urls, plugins, spread=1.5)
     assert {each.code for each in found} == {1006, 1012}
-    assert max(len(each.delays) for each in found) >= 2  # some came too early
-    for each in found:
+    for each in found:  # how many tries it takes depends on the machine
         for count, delay in enumerate(each.delays):
             assert 0.05 * 2**count <= delay <= 0.5 * 2**count
     check_waits(found)
-    return [each.back for each in found]
+    return found
 
 
 async def test_back_after_a_restart_of_half_a_second(
@@ -224,7 +223,9 @@ class TestInFull:
         )
 
     async def test_back_after_a_restart(self, dialer: Any, program: Callable[..., Awaitable[Any]], lag: Any) -> None:
-        back = await check_restarts(program, [_list(dialer)])
+        found = await check_restarts(program, [_list(dialer)])
+        back = [each.back for each in found]
+        assert max(len(each.delays) for each in found) >= 3
         assert statistics.median(back) <= 1.2 + TURNS * lag.usual
         assert quantile(back, 0.95) <= 2.5 + TURNS * lag.usual
         print(f"\n  restart: median {statistics.median(back):.3f} s, p95 {quantile(back, 0.95):.3f} s")
