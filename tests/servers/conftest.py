@@ -17,14 +17,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 
-from libws_core import Client, Connected, Event, Message, Session, hookimpl
+from libws_core import Client, Message, Session, hookimpl
 from libws_core.testing import Relay
+
+from .diary import Diary
 
 HOST = "127.0.0.1"
 PATIENCE = 15.0
@@ -32,8 +34,6 @@ PATIENCE = 15.0
 
 GRACE = 3.0
 """Seconds that a program gets to end by itself."""
-
-E = TypeVar("E", bound=Event)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -172,45 +172,6 @@ class Echo:
             await connection.send(message)
 
 
-class Story:
-    """A client with every event of its life."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-        client.on(Event, self._add)
-
-    def _add(self, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    async def open(self) -> None:
-        """Open the client, within our patience."""
-        async with asyncio.timeout(PATIENCE):
-            await self.client.open()
-
-    def all(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, kind: type[E], number: int = 1) -> E:
-        """The event of that class and number, as soon as it has happened."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while len(self.all(kind)) < number:
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            told = "\n".join(map(str, self.events))
-            raise AssertionError(f"no {kind.__name__} number {number} came; instead:\n{told}") from None
-        return self.all(kind)[number - 1]
-
-    @property
-    def connected_once(self) -> bool:
-        """Whether the first connection is still the only one."""
-        return len(self.all(Connected)) == 1 and all(event.generation == 1 for event in self.events)
-
-
 class Counter:
     """A plugin that counts messages by what `label` says of them, nearer to the wire than those that take them out."""
 
@@ -344,16 +305,16 @@ async def echo(free_port: Callable[[], int]) -> AsyncIterator[Echo]:
 
 
 @pytest.fixture
-async def tell(each_dialer: None) -> AsyncIterator[Callable[..., Story]]:
+async def tell(each_dialer: None) -> AsyncIterator[Callable[..., Diary]]:
     """Make a client, with its story, on each dialer; it is closed at the end.
 
     Proxies of the environment do not count, and delays are short unless the test says otherwise.
     """
-    stories: list[Story] = []
+    stories: list[Diary] = []
 
-    def make(url: str, **arguments: Any) -> Story:
+    def make(url: str, **arguments: Any) -> Diary:
         options = {"backoff": {"base": 0.05, "cap": 0.2}, **arguments.pop("options", {})}
-        story = Story(Client(url, **{"proxy": None, "options": options, **arguments}))
+        story = Diary(Client(url, **{"proxy": None, "options": options, **arguments}))
         stories.append(story)
         return story
 
